@@ -1,0 +1,1 @@
+//! bunjae-onnx

@@ -1,0 +1,2 @@
+//! bunjae
+fn main() {}
