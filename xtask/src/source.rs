@@ -1,7 +1,7 @@
 //! Rust source text taken apart into code and comments, as far as the house rules need it.
 //!
-//! A rule such as "no `FIXME`" must see comments and not strings, and a rule about macros must see
-//! neither; a search over the plain text would trip over its own tests.
+//! A rule about notes must see comments and not strings, and a rule about macros must see neither; a
+//! search over the plain text would trip over the tests of the rules themselves.
 
 /// Two copies of one source text. Each has the same lines as the original and blanks in place of what
 /// belongs to the other; the insides of strings are in neither.
