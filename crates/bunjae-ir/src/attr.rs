@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bunjae_tensor::DType;
+use thiserror::Error;
 
 /// A setting of an operator in the text form.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,10 @@ impl fmt::Display for Attr {
 pub trait AttrValue: Sized {
     /// What the setting looks like, for error messages: "a number".
     const EXPECTED: &'static str;
+    /// As [`AttrValue::EXPECTED`], with the parts of a list spelled out.
+    fn expected() -> String {
+        Self::EXPECTED.to_string()
+    }
     /// The setting in its text form.
     fn to_attr(&self) -> Attr;
     /// Reads the text form; `None` where it is something else.
@@ -100,7 +105,7 @@ impl AttrValue for f32 {
 }
 
 impl AttrValue for DType {
-    const EXPECTED: &'static str = "an element type";
+    const EXPECTED: &'static str = "an element type: f32, f64, i8, u8, i32 or i64";
     fn to_attr(&self) -> Attr {
         Attr::Word(self.name().to_string())
     }
@@ -111,6 +116,9 @@ impl AttrValue for DType {
 
 impl<T: AttrValue> AttrValue for Vec<T> {
     const EXPECTED: &'static str = "a list";
+    fn expected() -> String {
+        format!("a list, each {}", T::expected())
+    }
     fn to_attr(&self) -> Attr {
         Attr::List(self.iter().map(T::to_attr).collect())
     }
@@ -122,6 +130,9 @@ impl<T: AttrValue> AttrValue for Vec<T> {
 
 impl<T: AttrValue, const LEN: usize> AttrValue for [T; LEN] {
     const EXPECTED: &'static str = "a list of fixed length";
+    fn expected() -> String {
+        format!("a list of {LEN}, each {}", T::expected())
+    }
     fn to_attr(&self) -> Attr {
         Attr::List(self.iter().map(T::to_attr).collect())
     }
@@ -130,38 +141,75 @@ impl<T: AttrValue, const LEN: usize> AttrValue for [T; LEN] {
     }
 }
 
+/// Why a name and settings are not those of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AttrError {
+    /// No operator of this name.
+    #[error("there is no operator `{0}`")]
+    Operator(String),
+    /// The operator has no such setting.
+    #[error("{op} has no attribute `{attribute}`; {}", listed(.known))]
+    Attribute {
+        /// The operator's name.
+        op: String,
+        /// The name of the setting.
+        attribute: String,
+        /// The names of the settings that it has.
+        known: Vec<&'static str>,
+    },
+    /// A setting of the wrong form.
+    #[error("`{attribute}` is {found}, but should be {expected}")]
+    Value {
+        /// The name of the setting.
+        attribute: &'static str,
+        /// What was given, in the text form.
+        found: String,
+        /// What it should be, in words.
+        expected: String,
+    },
+}
+
+fn listed(known: &[&str]) -> String {
+    if known.is_empty() { "it has none".into() } else { format!("it has {}", known.join(", ")) }
+}
+
 /// The attributes that were read for one operator, taken out one by one.
 #[derive(Clone, Debug, Default)]
-pub struct AttrMap(BTreeMap<String, Attr>);
+pub struct AttrMap {
+    given: BTreeMap<String, Attr>,
+    asked: Vec<&'static str>,
+}
 
 impl AttrMap {
     /// Adds an attribute; false where one of that name is there already.
     pub fn insert(&mut self, name: &str, attr: Attr) -> bool {
-        self.0.insert(name.to_string(), attr).is_none()
+        self.given.insert(name.to_string(), attr).is_none()
     }
 
     /// Takes the attribute `name`, or the default where it is not given.
     ///
     /// # Errors
-    /// A sentence where its form does not fit.
-    pub fn take<T: AttrValue>(&mut self, name: &str, default: T) -> Result<T, String> {
-        match self.0.remove(name) {
+    /// [`AttrError::Value`] where its form does not fit.
+    pub fn take<T: AttrValue>(&mut self, name: &'static str, default: T) -> Result<T, AttrError> {
+        self.asked.push(name);
+        match self.given.remove(name) {
             None => Ok(default),
-            Some(attr) => T::from_attr(&attr).ok_or_else(|| {
-                format!("attribute `{name}` is {attr}, but should be {}", T::EXPECTED)
+            Some(attr) => T::from_attr(&attr).ok_or_else(|| AttrError::Value {
+                attribute: name,
+                found: attr.to_string(),
+                expected: T::expected(),
             }),
         }
     }
 
-    /// Checks that every attribute was taken.
+    /// Checks that every attribute was taken by the operator `op`.
     ///
     /// # Errors
-    /// A sentence that names those left over.
-    pub fn finish(self) -> Result<(), String> {
-        match self.0.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>() {
-            left if left.is_empty() => Ok(()),
-            left => Err(format!("unknown attribute {}", left.join(", "))),
-        }
+    /// [`AttrError::Attribute`] for the first that was not.
+    pub fn finish(mut self, op: &str) -> Result<(), AttrError> {
+        let Some((attribute, _)) = self.given.pop_first() else { return Ok(()) };
+        self.asked.sort_unstable();
+        Err(AttrError::Attribute { op: op.to_string(), attribute, known: self.asked })
     }
 }
 
@@ -173,7 +221,7 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* $variant),* }
 
         impl $crate::attr::AttrValue for $name {
-            const EXPECTED: &'static str = concat!("one of", $(" ", $word),*);
+            const EXPECTED: &'static str = concat!("one of" $(, " `", $word, "`")*);
             fn to_attr(&self) -> $crate::attr::Attr {
                 $crate::attr::Attr::Word(match self { $($name::$variant => $word),* }.to_string())
             }
@@ -215,7 +263,9 @@ macro_rules! settings {
 
             /// Takes the settings from `map`, defaults for those it does not hold.
             #[allow(unused_variables, reason = "some have no settings")]
-            fn from_attrs(map: &mut $crate::attr::AttrMap) -> Result<Self, String> {
+            fn from_attrs(
+                map: &mut $crate::attr::AttrMap,
+            ) -> Result<Self, $crate::attr::AttrError> {
                 Ok($name { $($field: map.take(stringify!($field), $default)?),* })
             }
         }

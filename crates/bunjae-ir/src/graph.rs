@@ -12,11 +12,11 @@ use crate::types::TensorType;
 
 /// Names a tensor of one graph: an input, a weight or a node's result.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TensorId(u32);
+pub struct TensorId(pub(crate) u32);
 
 /// Names a node of one graph. Nodes are numbered in topological order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(crate) u32);
 
 impl TensorId {
     /// The place in the graph's list of tensors, for side tables.
@@ -112,12 +112,12 @@ pub struct Graph {
     pub name: String,
     /// Text that travels with the model, by key (ONNX's `metadata_props`).
     pub metadata: BTreeMap<String, String>,
-    values: Vec<Value>,
-    nodes: Vec<Node>,
-    inputs: Vec<TensorId>,
-    weights: Vec<TensorId>,
-    outputs: Vec<Output>,
-    names: BTreeSet<String>,
+    pub(crate) values: Vec<Value>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) inputs: Vec<TensorId>,
+    pub(crate) weights: Vec<TensorId>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) names: BTreeSet<String>,
 }
 
 impl Graph {

@@ -309,7 +309,7 @@ impl Op {
             Op::DepthToSpace(op) => {
                 pool_rank(x)?;
                 positive("block", op.block)?;
-                let area = op.block.checked_mul(op.block).unwrap_or(usize::MAX);
+                let area = op.block.saturating_mul(op.block);
                 let channels = known(&x.dims[1])?;
                 if channels % area != 0 {
                     let what = format!("{channels} channels in blocks of {area}");
@@ -523,7 +523,7 @@ fn bias(operand: Option<&&TensorType>, channels: &Dim) -> Result<(), ShapeError>
 
 /// How far a window of `kernel` taps reaches.
 fn extent(kernel: usize, dilation: usize) -> Result<i64, ShapeError> {
-    let reach = (kernel - 1).checked_mul(dilation).unwrap_or(usize::MAX);
+    let reach = (kernel - 1).saturating_mul(dilation);
     Ok(int(reach)? + 1)
 }
 

@@ -17,7 +17,7 @@ pub mod op;
 mod reshape;
 mod types;
 
-pub use attr::{Attr, AttrMap, AttrValue};
+pub use attr::{Attr, AttrError, AttrMap, AttrValue};
 pub use dim::{Bindings, Dim, DimError, DimExpr};
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output, Source, TensorId, Value};

@@ -8,7 +8,7 @@
 
 use bunjae_tensor::DType;
 
-use crate::attr::{Attr, AttrMap, settings, words};
+use crate::attr::{Attr, AttrError, AttrMap, settings, words};
 use crate::reshape::Factors;
 
 /// How the channels of a convolution are split into groups.
@@ -488,7 +488,7 @@ macro_rules! family {
             }
 
             #[allow(unused_variables, reason = "some have no settings")]
-            fn from_attrs(name: &str, map: &mut AttrMap) -> Result<Option<Self>, String> {
+            fn from_attrs(name: &str, map: &mut AttrMap) -> Result<Option<Self>, AttrError> {
                 Ok(match name {
                     $($word => Some($name::$variant $({ $($field: map.take(stringify!($field), $default)?),* })?),)*
                     _ => None,
@@ -626,8 +626,8 @@ macro_rules! operators {
             /// The operator of the given name and settings; defaults for those not given.
             ///
             /// # Errors
-            /// A sentence where the name or a setting is unknown or does not fit.
-            pub fn from_attrs(name: &str, mut map: AttrMap) -> Result<Op, String> {
+            /// [`AttrError`] where the name or a setting is unknown or does not fit.
+            pub fn from_attrs(name: &str, mut map: AttrMap) -> Result<Op, AttrError> {
                 let op = if let Some(op) = Unary::from_attrs(name, &mut map)? {
                     Op::Unary(op)
                 } else if let Some(op) = Binary::from_attrs(name, &mut map)? {
@@ -636,10 +636,10 @@ macro_rules! operators {
                     match name {
                         $($word => Op::$variant($settings::from_attrs(&mut map)?),)*
                         $($bword => Op::$bare,)*
-                        _ => return Err(format!("unknown operator `{name}`")),
+                        _ => return Err(AttrError::Operator(name.to_string())),
                     }
                 };
-                map.finish()?;
+                map.finish(name)?;
                 Ok(op)
             }
         }
