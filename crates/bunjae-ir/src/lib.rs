@@ -9,19 +9,25 @@
 #![forbid(unsafe_code)]
 
 mod attr;
+mod couplings;
 mod dim;
 mod error;
 mod graph;
 mod infer;
 pub mod op;
+mod relation;
 mod reshape;
 mod types;
 
+pub use couplings::{
+    ClassId, Couplings, Cut, CutError, Group, Member, Pin, Producer, Stratum, TensorAxis,
+};
 pub use attr::{Attr, AttrError, AttrMap, AttrValue};
 pub use dim::{Bindings, Dim, DimError, DimExpr};
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output, Source, TensorId, Value};
 pub use infer::resolve_range;
 pub use op::Op;
+pub use relation::{Axis, Operand, Relation};
 pub use reshape::{Factor, FactorGroup, Factors, Target};
 pub use types::TensorType;
