@@ -1,0 +1,204 @@
+//! The channel form: vectors run over output channels, input pixels are broadcast.
+//!
+//! For small pictures (7 x 7, 8 x 15) a vector of pixels wastes lanes and a strided convolution
+//! would first have to be split by phases. Here a tile is `PX` arbitrary pixels by `NV` vectors of
+//! output channels; weights are packed so that the vectors are loaded directly, and any stride
+//! works because every pixel has its own offset. The result, pixel-major, is transposed when
+//! stored, which costs little once `K` is large.
+//!
+//! Tile sizes: 6 x 4 + 4 + 1 = 29 of 32 registers, 6 x 2 + 2 + 1 = 15 of 16.
+
+use super::epilogue::Epilogue;
+use super::pixel::{Sink, many_registers};
+use crate::isa::Isa;
+use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
+
+/// Most pixels of a tile.
+pub(crate) const MAX_PX: usize = 6;
+
+/// Products accumulated before the next panel of weights: 256 x 64 channels are 64 KiB, which stay
+/// in the second-level cache while all pixels of a task pass over them.
+pub(crate) const K_BLOCK: usize = 256;
+
+/// Most vectors of output channels in a tile.
+pub(crate) fn max_nv(isa: Isa) -> usize {
+    if many_registers(isa) { 4 } else { 2 }
+}
+
+/// Arguments of [`ChannelTile`].
+pub(crate) struct ChannelArgs {
+    /// Input as seen by pixel offset 0 and tap offset 0.
+    pub(crate) input: *const f32,
+    /// One offset per pixel.
+    pub(crate) pixel_offsets: *const isize,
+    pub(crate) pixels: usize,
+    /// `k` offsets into the input.
+    pub(crate) offsets: *const isize,
+    pub(crate) k: usize,
+    /// `k x NV x LANES` weights.
+    pub(crate) weights: *const f32,
+    /// `channels` biases, used if `first`.
+    pub(crate) bias: *const f32,
+    /// Channels of the panel that exist; the others are padding.
+    pub(crate) channels: usize,
+    /// Whether this is the first block of products, which starts from the bias.
+    pub(crate) first: bool,
+    /// `pixels x NV x LANES` accumulators.
+    pub(crate) acc: *mut f32,
+}
+
+struct ChannelTile<const PX: usize, const NV: usize>;
+
+impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV> {
+    /// Handles `pixels`, a multiple of `PX`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &ChannelArgs) {
+        if S::REGISTERS < 32 && NV > 2 {
+            unreachable!("a tile of {NV} vectors does not fit the registers");
+        }
+        let l = S::LANES;
+        let mut p = 0;
+        while p + PX <= a.pixels {
+            // SAFETY: the plan has checked that every pixel offset plus every tap offset lies
+            // within the input, and sized weights and accumulators.
+            unsafe {
+                let mut acc = [[S::zero(); NV]; PX];
+                let out = a.acc.add(p * NV * l);
+                if a.first {
+                    for v in 0..NV {
+                        let bias = if a.channels > v * l {
+                            S::load_n(a.bias.add(v * l), a.channels - v * l)
+                        } else {
+                            S::zero()
+                        };
+                        for i in 0..PX {
+                            acc[i][v] = bias;
+                        }
+                    }
+                } else {
+                    for i in 0..PX {
+                        for v in 0..NV {
+                            acc[i][v] = S::load(out.add((i * NV + v) * l));
+                        }
+                    }
+                }
+                let mut x = [a.input; PX];
+                for i in 0..PX {
+                    x[i] = a.input.offset(*a.pixel_offsets.add(p + i));
+                }
+                let mut w = a.weights;
+                for k in 0..a.k {
+                    let offset = *a.offsets.add(k);
+                    let mut ws = [S::zero(); NV];
+                    for v in 0..NV {
+                        ws[v] = S::load(w.add(v * l));
+                    }
+                    for i in 0..PX {
+                        let xi = S::splat(*x[i].offset(offset));
+                        for v in 0..NV {
+                            acc[i][v] = S::fma(xi, ws[v], acc[i][v]);
+                        }
+                    }
+                    w = w.add(NV * l);
+                }
+                for i in 0..PX {
+                    for v in 0..NV {
+                        S::store(out.add((i * NV + v) * l), acc[i][v]);
+                    }
+                }
+            }
+            p += PX;
+        }
+    }
+}
+
+/// The instance of [`ChannelTile`] for up to [`MAX_PX`] pixels and [`max_nv`] vectors.
+pub(crate) fn channel_tile(isa: Isa, px: usize, nv: usize) -> Entry<ChannelArgs> {
+    macro_rules! instances {
+        ($(($px:literal: $($nv:literal)*))*) => {
+            match (px, nv) {
+                $($(($px, $nv) => entry::<ChannelTile<$px, $nv>, ChannelArgs>(isa),)*)*
+                _ => unreachable!("no tile of {px} pixels by {nv} vectors"),
+            }
+        };
+    }
+    instances! { (1: 1 2 3 4) (2: 1 2 3 4) (3: 1 2 3 4) (4: 1 2 3 4) (5: 1 2 3 4) (6: 1 2 3 4) }
+}
+
+/// Arguments of [`ChannelStore`].
+pub(super) struct ChannelStoreArgs {
+    /// `rows x width x panel` accumulators.
+    pub(super) acc: *const f32,
+    /// Padded channels of the panel.
+    pub(super) panel: usize,
+    /// Channels of the panel that exist.
+    pub(super) channels: usize,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    /// Output at the first channel and row.
+    pub(super) out: *mut f32,
+    pub(super) out_channel: usize,
+    pub(super) out_row: usize,
+    pub(super) residual: *const f32,
+    pub(super) residual_channel: usize,
+    pub(super) residual_row: usize,
+    pub(super) slopes: *const f32,
+    pub(super) sink: Sink,
+    pub(super) epilogue: Epilogue,
+}
+
+/// Transposes pixel-major accumulators into planes and applies the epilogue.
+pub(super) struct ChannelStore;
+
+impl Body<ChannelStoreArgs> for ChannelStore {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &ChannelStoreArgs) {
+        let l = S::LANES;
+        for first in (0..a.channels).step_by(l) {
+            let channels = (a.channels - first).min(l);
+            for y in 0..a.rows {
+                for x in (0..a.width).step_by(l) {
+                    let n = (a.width - x).min(l);
+                    // SAFETY: pixel `(y, x + i)` with `i < n` and channel `first + c` with
+                    // `c < channels` exist in accumulators, output and residual, whose strides the
+                    // plan has checked.
+                    unsafe {
+                        let mut square = [S::zero(); MAX_LANES];
+                        let acc = a.acc.add((y * a.width + x) * a.panel + first);
+                        for i in 0..n {
+                            square[i] = S::load(acc.add(i * a.panel));
+                        }
+                        S::transpose(&mut square);
+                        for c in 0..channels {
+                            let channel = first + c;
+                            let residual = a.residual.wrapping_add(
+                                channel * a.residual_channel + y * a.residual_row + x,
+                            );
+                            let slope = a.slopes.wrapping_add(channel);
+                            let mut v = [square[c]];
+                            a.epilogue.apply::<S, 1>(&mut v, residual, |_| n, slope);
+                            match a.sink {
+                                Sink::Store => {
+                                    let out =
+                                        a.out.add(channel * a.out_channel + y * a.out_row + x);
+                                    S::store_n(out, v[0], n);
+                                }
+                                Sink::Sum => {
+                                    let out = a.out.add(channel * l);
+                                    let mut kept = [0.0f32; MAX_LANES];
+                                    S::store_n(kept.as_mut_ptr(), v[0], n);
+                                    S::store(out, S::add(S::load(out), S::load(kept.as_ptr())));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The instance of [`ChannelStore`] for a path.
+pub(super) fn channel_store(isa: Isa) -> Entry<ChannelStoreArgs> {
+    entry::<ChannelStore, ChannelStoreArgs>(isa)
+}

@@ -1,0 +1,273 @@
+//! The pixel form: vectors run over pixels, weights are broadcast.
+//!
+//! A tile is `MR` output channels by `NR` vectors of neighbouring pixels. For each of the
+//! `K = channels x taps` products it loads the `NR` vectors at `input + offset[k]` and combines
+//! them with `MR` broadcast weights. Because the input is a padded plane (see [`crate::planar`]),
+//! the offset of a tap is one number for all pixels, and a kernel of any size and dilation is the
+//! same loop with another table.
+//!
+//! Tile sizes: with 32 registers `MR x NR` accumulators, `min(MR, NR)` held operands and one
+//! streamed operand must fit, and 8 x 3 + 3 + 1 = 28 does; it needs 11 loads for 24
+//! multiplications. With 16 registers 4 x 3 + 3 + 1 = 16 needs 7 loads for 12.
+
+use std::ops::Range;
+
+use super::epilogue::Epilogue;
+use crate::isa::Isa;
+use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
+
+/// Largest number of vectors in a tile of `mr` channels, for 32 and for 16 registers.
+const NR_32: [usize; 9] = [0, 8, 8, 8, 6, 5, 4, 3, 3];
+const NR_16: [usize; 5] = [0, 8, 6, 4, 3];
+
+/// Most channels of a tile.
+pub(super) const MAX_MR: usize = 8;
+
+/// Longest tile in pixels: what the row mask must extend past one row.
+pub(super) const MAX_TILE: usize = 8 * MAX_LANES;
+
+/// Most vectors in a tile of `mr` channels on this path (0 if no such tile exists).
+pub(super) fn max_nr(isa: Isa, mr: usize) -> usize {
+    let table: &[usize] = if many_registers(isa) { &NR_32 } else { &NR_16 };
+    table.get(mr).copied().unwrap_or(0)
+}
+
+/// Most channels of a tile that covers two rows by two vectors (four vectors in all).
+pub(super) fn max_pool_mr(isa: Isa) -> usize {
+    if many_registers(isa) { 6 } else { 3 }
+}
+
+pub(super) fn many_registers(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx512 | Isa::Neon)
+}
+
+/// What becomes of the finished tile.
+#[derive(Clone, Copy)]
+pub(super) enum Sink {
+    /// Stored at `out`, gaps between rows cleared.
+    Store,
+    /// Added, lane by lane, to `LANES` sums per channel at `out`.
+    Sum,
+}
+
+/// Arguments of [`PixelTile`] and [`PoolTile`].
+pub(super) struct PixelArgs {
+    /// Input at pixel 0 of the segment, as seen by a tap with offset 0.
+    pub(super) input: *const f32,
+    /// `k` offsets into the input.
+    pub(super) offsets: *const isize,
+    pub(super) k: usize,
+    /// `k x MR` weights.
+    pub(super) weights: *const f32,
+    /// `MR` biases.
+    pub(super) bias: *const f32,
+    /// `MR` slopes if the activation wants them.
+    pub(super) slopes: *const f32,
+    /// Pixels of the segment to compute; positions count from pixel 0 of the segment.
+    pub(super) pixels: Range<usize>,
+    /// Output at pixel 0 of the segment, first channel of the tile.
+    pub(super) out: *mut f32,
+    pub(super) out_channel: usize,
+    pub(super) residual: *const f32,
+    pub(super) residual_channel: usize,
+    /// For pixel `p`, `mask[p % row]` is all ones inside the row and zero in the gap; readable for
+    /// [`MAX_TILE`] elements past one row.
+    pub(super) mask: *const f32,
+    pub(super) row: usize,
+    pub(super) sink: Sink,
+    pub(super) epilogue: Epilogue,
+    /// For [`PoolTile`]: distance between input rows.
+    pub(super) input_row: usize,
+}
+
+/// `MR` channels by `NR` vectors.
+struct PixelTile<const MR: usize, const NR: usize>;
+
+/// The accumulation shared by both bodies: vector `j` is read at `x + step(j)`.
+///
+/// # Safety
+/// For every `k` and `j`, `LANES` elements are readable at `x + offsets[k] + step(j)`; `k * MR`
+/// weights and `MR` biases are readable; the instruction set is present.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
+    a: &PixelArgs,
+    x: *const f32,
+    step: impl Fn(usize) -> usize,
+) -> [[S::V; NR]; MR] {
+    // SAFETY: the caller vouches for all addresses formed here.
+    unsafe {
+        let mut acc = [[S::zero(); NR]; MR];
+        for m in 0..MR {
+            acc[m] = [S::splat(*a.bias.add(m)); NR];
+        }
+        let mut w = a.weights;
+        for k in 0..a.k {
+            let xk = x.offset(*a.offsets.add(k));
+            // The smaller side is held in registers, the larger one streamed.
+            if NR <= MR {
+                let mut xs = [S::zero(); NR];
+                for j in 0..NR {
+                    xs[j] = S::load(xk.add(step(j)));
+                }
+                for m in 0..MR {
+                    let wm = S::splat(*w.add(m));
+                    for j in 0..NR {
+                        acc[m][j] = S::fma(xs[j], wm, acc[m][j]);
+                    }
+                }
+            } else {
+                let mut ws = [S::zero(); MR];
+                for m in 0..MR {
+                    ws[m] = S::splat(*w.add(m));
+                }
+                for j in 0..NR {
+                    let xj = S::load(xk.add(step(j)));
+                    for m in 0..MR {
+                        acc[m][j] = S::fma(xj, ws[m], acc[m][j]);
+                    }
+                }
+            }
+            w = w.add(MR);
+        }
+        acc
+    }
+}
+
+impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
+    /// Reads whole vectors: up to `LANES - 1` elements past the last pixel of the segment.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &PixelArgs) {
+        if S::REGISTERS < 32 && MR * NR > 12 {
+            // Known at compile time: the instances that `max_nr` rules out have no code.
+            unreachable!("a tile of {MR} by {NR} does not fit the registers");
+        }
+        let l = S::LANES;
+        let mut p = a.pixels.start;
+        let mut x_in_row = p % a.row;
+        while p < a.pixels.end {
+            let count = (a.pixels.end - p).min(NR * l);
+            // SAFETY: the plan has checked that every tap of every pixel in `pixels`, rounded up
+            // to whole vectors, lies within the input, and that `count` pixels from `p` lie within
+            // output and residual; the mask reaches a whole tile past any position in a row.
+            unsafe {
+                let mut acc = accumulate::<S, MR, NR>(a, a.input.add(p), |j| j * l);
+                let whole = count == NR * l;
+                let lanes = |j: usize| {
+                    if whole { l } else { count.saturating_sub(j * l).min(l) }
+                };
+                let mask = a.mask.add(x_in_row);
+                for m in 0..MR {
+                    let residual = a.residual.wrapping_add(m * a.residual_channel + p);
+                    a.epilogue.apply::<S, NR>(
+                        &mut acc[m],
+                        residual,
+                        lanes,
+                        a.slopes.wrapping_add(m),
+                    );
+                    match a.sink {
+                        Sink::Store => {
+                            let out = a.out.add(m * a.out_channel + p);
+                            for j in 0..NR {
+                                let v = S::and(acc[m][j], S::load(mask.add(j * l)));
+                                if whole {
+                                    S::store(out.add(j * l), v);
+                                } else if lanes(j) > 0 {
+                                    S::store_n(out.add(j * l), v, lanes(j));
+                                }
+                            }
+                        }
+                        Sink::Sum => {
+                            let out = a.out.add(m * l);
+                            let mut sum = S::load(out);
+                            for j in 0..NR {
+                                if lanes(j) > 0 {
+                                    let keep = S::load_n(mask.add(j * l), lanes(j));
+                                    sum = S::add(sum, S::and(acc[m][j], keep));
+                                }
+                            }
+                            S::store(out, sum);
+                        }
+                    }
+                }
+            }
+            p += count;
+            x_in_row += count;
+            while x_in_row >= a.row {
+                x_in_row -= a.row;
+            }
+        }
+    }
+}
+
+/// `MR` channels by two rows of two vectors, reduced to one vector by a 2 x 2 maximum.
+///
+/// `pixels` are positions within one row (of the two), starting at a multiple of two vectors.
+struct PoolTile<const MR: usize>;
+
+impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &PixelArgs) {
+        if S::REGISTERS < 32 && MR > 3 {
+            unreachable!("a pooling tile of {MR} channels does not fit the registers");
+        }
+        let l = S::LANES;
+        let mut p = a.pixels.start;
+        while p < a.pixels.end {
+            let step = |j: usize| (j % 2) * l + (j / 2) * a.input_row;
+            let n = ((a.pixels.end - p) / 2).min(l);
+            // SAFETY: as for `PixelTile`, for two rows; `n` pooled pixels from `p / 2` lie within
+            // the output. The plan refuses residuals.
+            unsafe {
+                let mut acc = accumulate::<S, MR, 4>(a, a.input.add(p), step);
+                for m in 0..MR {
+                    let slope = a.slopes.wrapping_add(m);
+                    let monotone = a.epilogue.is_clamp();
+                    if !monotone {
+                        a.epilogue.apply::<S, 4>(&mut acc[m], a.residual, |_| l, slope);
+                    }
+                    let left = S::max_nan(acc[m][0], acc[m][2]);
+                    let right = S::max_nan(acc[m][1], acc[m][3]);
+                    let (even, odd) = S::deinterleave(left, right);
+                    let mut best = [S::max_nan(even, odd)];
+                    if monotone {
+                        a.epilogue.apply::<S, 1>(&mut best, a.residual, |_| l, slope);
+                    }
+                    if n > 0 {
+                        S::store_n(a.out.add(m * a.out_channel + p / 2), best[0], n);
+                    }
+                }
+            }
+            p += 2 * l;
+        }
+    }
+}
+
+/// The instance of [`PixelTile`] for a size within [`max_nr`].
+pub(super) fn pixel_tile(isa: Isa, mr: usize, nr: usize) -> Entry<PixelArgs> {
+    macro_rules! instances {
+        ($(($mr:literal: $($nr:literal)*))*) => {
+            match (mr, nr) {
+                $($(($mr, $nr) => entry::<PixelTile<$mr, $nr>, PixelArgs>(isa),)*)*
+                _ => unreachable!("no tile of {mr} channels by {nr} vectors"),
+            }
+        };
+    }
+    debug_assert!(nr >= 1 && nr <= max_nr(isa, mr));
+    instances! {
+        (1: 1 2 3 4 5 6 7 8) (2: 1 2 3 4 5 6 7 8) (3: 1 2 3 4 5 6 7 8) (4: 1 2 3 4 5 6)
+        (5: 1 2 3 4 5) (6: 1 2 3 4) (7: 1 2 3) (8: 1 2 3)
+    }
+}
+
+/// The instance of [`PoolTile`] for up to [`max_pool_mr`] channels.
+pub(super) fn pool_tile(isa: Isa, mr: usize) -> Entry<PixelArgs> {
+    macro_rules! instances {
+        ($($mr:literal)*) => {
+            match mr {
+                $($mr => entry::<PoolTile<$mr>, PixelArgs>(isa),)*
+                _ => unreachable!("no pooling tile of {mr} channels"),
+            }
+        };
+    }
+    instances! { 1 2 3 4 5 6 }
+}

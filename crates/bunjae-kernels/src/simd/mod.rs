@@ -1,0 +1,179 @@
+//! Vectors of f32 lanes: one small trait, one implementation per instruction set.
+//!
+//! Every kernel body is written once, generic over [`Simd`], and marked `#[inline(always)]`.
+//! [`entry`] instantiates it inside a function that enables the instruction set, so that the
+//! intrinsics inline and values stay in registers; the result is a plain function pointer that a
+//! prepared kernel keeps.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::isa::Isa;
+
+/// Lanes of the widest path; the size of stack buffers that hold one vector of any path.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// f32 vectors of one instruction set.
+///
+/// # Safety
+/// Implementors must do exactly what each method says, touching no memory but the lanes named.
+/// Callers of any method must run on a processor that has the instruction set; pointers must be
+/// valid for the lanes accessed (no alignment is asked for).
+pub(crate) unsafe trait Simd: Copy + 'static {
+    /// `LANES` values of f32.
+    type V: Copy;
+    /// One truth value per lane.
+    type M: Copy;
+    /// Values per vector.
+    const LANES: usize;
+    /// Architectural vector registers: what the tile sizes are derived from.
+    const REGISTERS: usize;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `n < LANES` values; the other lanes are zero.
+    unsafe fn load_partial(p: *const f32, n: usize) -> Self::V;
+    /// Stores the first `n < LANES` lanes and touches nothing else.
+    unsafe fn store_partial(p: *mut f32, v: Self::V, n: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, fused where the instruction set can.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger lane. A NaN in `b` is returned; a NaN in `a` may be lost.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller lane. A NaN in `b` is returned; a NaN in `a` may be lost.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// Bitwise and: with a mask of all ones or all zeros it keeps or clears a lane, NaN included.
+    unsafe fn and(a: Self::V, b: Self::V) -> Self::V;
+    /// `a < b`; false where either is NaN.
+    unsafe fn lt(a: Self::V, b: Self::V) -> Self::M;
+    /// `a` where the mask holds, else `b`.
+    unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// Lanes that are NaN.
+    unsafe fn is_nan(a: Self::V) -> Self::M;
+    /// Round to the nearest integer, ties to even, for |a| < 2^22; NaN stays NaN or becomes any
+    /// integer.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `2^n` for integral lanes in -126..=127.
+    unsafe fn exp2_int(n: Self::V) -> Self::V;
+    /// Even and odd elements of the concatenation of `a` and `b`.
+    unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// The inverse of [`Simd::deinterleave`]: `a0 b0 a1 b1 ...` as two vectors.
+    unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+
+    /// All lanes zero.
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::splat(0.0) }
+    }
+
+    /// The larger lane, NaN if either is NaN.
+    #[inline(always)]
+    unsafe fn max_nan(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::select(Self::is_nan(a), a, Self::max(a, b)) }
+    }
+
+    /// The smaller lane, NaN if either is NaN.
+    #[inline(always)]
+    unsafe fn min_nan(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::select(Self::is_nan(a), a, Self::min(a, b)) }
+    }
+
+    /// Loads `n` lanes, `1 <= n <= LANES`.
+    #[inline(always)]
+    unsafe fn load_n(p: *const f32, n: usize) -> Self::V {
+        // SAFETY: the caller vouches for `n` lanes at `p`.
+        unsafe { if n >= Self::LANES { Self::load(p) } else { Self::load_partial(p, n) } }
+    }
+
+    /// Stores `n` lanes, `1 <= n <= LANES`.
+    #[inline(always)]
+    unsafe fn store_n(p: *mut f32, v: Self::V, n: usize) {
+        // SAFETY: the caller vouches for `n` lanes at `p`.
+        unsafe {
+            if n >= Self::LANES {
+                Self::store(p, v);
+            } else {
+                Self::store_partial(p, v, n);
+            }
+        }
+    }
+
+    /// Sum of all lanes, in a fixed pairwise order.
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: the buffer has room for the widest vector.
+        unsafe { Self::store(lanes.as_mut_ptr(), v) };
+        let mut width = Self::LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// Transposes a square of `LANES` vectors held in the first `LANES` places of `v`.
+    ///
+    /// `log2(LANES)` rounds of the perfect shuffle: each round pairs vector `i` with vector
+    /// `i + LANES / 2`.
+    #[inline(always)]
+    unsafe fn transpose(v: &mut [Self::V; MAX_LANES]) {
+        let half = Self::LANES / 2;
+        let mut rounds = Self::LANES.trailing_zeros();
+        while rounds > 0 {
+            let from = *v;
+            for i in 0..half {
+                // SAFETY: passes on the caller's promise that the instruction set is present.
+                let (lo, hi) = unsafe { Self::interleave(from[i], from[i + half]) };
+                v[2 * i] = lo;
+                v[2 * i + 1] = hi;
+            }
+            rounds -= 1;
+        }
+    }
+}
+
+/// A kernel body, generic over the instruction set.
+pub(crate) trait Body<A> {
+    /// Runs the body.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `S`, and every pointer in `args` is valid for
+    /// what the body documents.
+    unsafe fn run<S: Simd>(args: &A);
+}
+
+/// A kernel body instantiated for one instruction set.
+pub(crate) type Entry<A> = unsafe fn(&A);
+
+/// The instance of body `K` for `isa`.
+///
+/// The caller has checked [`Isa::require`]; a path that is not built falls back to the portable
+/// one, which is correct everywhere.
+pub(crate) fn entry<K: Body<A>, A>(isa: Isa) -> Entry<A> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::run_avx512::<K, A>,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::run_avx2::<K, A>,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::run_neon::<K, A>,
+        _ => portable::run_portable::<K, A>,
+    }
+}
+
+#[cfg(test)]
+mod tests;
