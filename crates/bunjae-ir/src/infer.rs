@@ -600,6 +600,9 @@ pub fn resolve_range(range: &Range, size: usize) -> Result<(usize, usize, i64), 
     if range.step == 0 {
         return Err(ShapeError::Setting("a step of 0".into()));
     }
+    if size == 0 {
+        return Err(empty());
+    }
     let length = int(size)?;
     let absolute = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
     let (start, end) = if range.step > 0 {

@@ -18,6 +18,7 @@ mod infer;
 pub mod op;
 mod relation;
 mod reshape;
+mod text;
 mod types;
 
 pub use couplings::{
@@ -32,4 +33,5 @@ pub use infer::resolve_range;
 pub use op::Op;
 pub use relation::{Axis, Operand, Relation};
 pub use reshape::{Factor, FactorGroup, Factors, Target};
+pub use text::{ParseError, ParseProblem, Weights};
 pub use types::TensorType;
