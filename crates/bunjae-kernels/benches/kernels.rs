@@ -54,6 +54,25 @@ const LAYERS: &[Layer] = &[
     ("M5 320-1280 gap", 320, 1280, 7, 7, 1, 1, Tail::GlobalAverage),
 ];
 
+/// (name, channels, input rows, columns, kernel, stride)
+const DEPTHWISE: &[(&str, usize, usize, usize, usize, usize)] = &[
+    ("M3 dw 30x60", 32, 30, 60, 3, 1),
+    ("M3 dw 30x60 s2", 96, 30, 60, 3, 2),
+    ("M3 dw 15x30", 144, 15, 30, 3, 1),
+    ("M3 dw 8x15", 192, 8, 15, 3, 1),
+    ("M3 dw 4x8", 384, 4, 8, 3, 1),
+    ("M5 dw 112", 32, 112, 112, 3, 1),
+    ("M5 dw 112 s2", 96, 112, 112, 3, 2),
+    ("M5 dw 56", 144, 56, 56, 3, 1),
+    ("M5 dw 56 s2", 144, 56, 56, 3, 2),
+    ("M5 dw 28", 192, 28, 28, 3, 1),
+    ("M5 dw 14", 384, 14, 14, 3, 1),
+    ("M5 dw 14 s2", 576, 14, 14, 3, 2),
+    ("M5 dw 7", 960, 7, 7, 3, 1),
+    ("dw 5x5 28", 120, 28, 28, 5, 1),
+    ("dw 5x5 14 s2", 240, 14, 14, 5, 2),
+];
+
 /// Best of `rounds` medians of at least 50 runs each, in seconds.
 fn measure(mut run: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
@@ -80,9 +99,11 @@ fn values(n: usize) -> AlignedVec {
     v
 }
 
-fn conv(layer: &Layer, form: ConvForm, isa: Isa, peak: f64) {
+fn conv(layer: &Layer, groups: usize, form: ConvForm, isa: Isa, peak: f64) {
     let &(name, ic, oc, h, w, kernel, stride, tail) = layer;
-    let halo = Halo::uniform(if stride == 1 { kernel / 2 } else { 0 });
+    // As the engine lays it out: strided convolutions copy their input unless they are depthwise.
+    let copied = stride > 1 && groups == 1;
+    let halo = Halo::uniform(if copied { 0 } else { kernel / 2 });
     let input = Planar::new(1, ic, h, w, halo);
     let size = [h, w].map(|x| (x - 1) / stride + 1);
     let output = match tail {
@@ -96,13 +117,15 @@ fn conv(layer: &Layer, form: ConvForm, isa: Isa, peak: f64) {
         padding: [kernel / 2, kernel / 2],
         activation: Activation::Relu,
         tail,
+        groups,
         form: Some(form),
         ..ConvSpec::new(input, output, [kernel, kernel])
     };
     let Ok(conv) = Conv::new(spec, isa) else { return };
     let chosen = Conv::new(ConvSpec { form: None, ..spec }, isa).unwrap().form() == form;
-    let weights =
-        AlignedVec::from(conv.pack(&values(oc * ic * kernel * kernel)).unwrap().as_slice());
+    let weights = AlignedVec::from(
+        conv.pack(&values(oc * ic / groups * kernel * kernel)).unwrap().as_slice(),
+    );
     let mut x = values(input.len());
     input.clear_halo(&mut x).unwrap();
     let bias = values(oc);
@@ -149,8 +172,11 @@ fn main() {
         );
         for layer in LAYERS.iter().filter(|layer| layer.0.contains(&filter)) {
             for form in [ConvForm::Pixel, ConvForm::Channel] {
-                conv(layer, form, isa, peak);
+                conv(layer, 1, form, isa, peak);
             }
+        }
+        for &(name, c, h, w, k, stride) in DEPTHWISE.iter().filter(|l| l.0.contains(&filter)) {
+            conv(&(name, c, c, h, w, k, stride, Tail::Store), c, ConvForm::Depthwise, isa, peak);
         }
     }
 }

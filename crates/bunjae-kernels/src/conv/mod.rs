@@ -7,11 +7,13 @@
 //! |---|---|---|
 //! | [`ConvForm::Pixel`] | neighbouring pixels | wide pictures, few or odd channel counts |
 //! | [`ConvForm::Channel`] | output channels | small pictures, strides, many channels |
+//! | [`ConvForm::Depthwise`] | neighbouring pixels | one input channel per group |
 //!
 //! Every output element is one chain of multiply-adds over the products in a fixed order, whatever
 //! the tile or task that computes it, so results do not depend on the number of threads.
 
 mod channel;
+mod depthwise;
 mod epilogue;
 mod pixel;
 mod source;
@@ -26,9 +28,10 @@ use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
-use crate::planar::Planar;
+use crate::planar::{Planar, TAIL};
 use crate::simd::{Entry, MAX_LANES, entry};
 use channel::{ChannelStoreArgs, channel_store};
+use depthwise::{DepthwiseArgs, depthwise_rows};
 use epilogue::Epilogue;
 use pixel::{MAX_MR, MAX_TILE, PixelArgs, Sink, max_nr, max_pool_mr, pixel_tile, pool_tile};
 use source::{CopyArgs, CopyPlane, Source};
@@ -54,6 +57,8 @@ pub enum ConvForm {
     Pixel,
     /// Direct, vectors over output channels.
     Channel,
+    /// One plane at a time; needs as many groups as input channels.
+    Depthwise,
 }
 
 /// Everything about a convolution except its numbers.
@@ -159,6 +164,7 @@ pub struct Conv {
 enum Plan {
     Pixel(PixelPlan),
     Channel(ChannelPlan),
+    Depthwise(DepthwisePlan),
 }
 
 /// Division of the pixel form.
@@ -178,6 +184,14 @@ struct ChannelPlan {
     pixel_offsets: Vec<isize>,
     bands: usize,
     store: Entry<ChannelStoreArgs>,
+}
+
+/// Division of the depthwise form: a task is some input planes with all their outputs.
+struct DepthwisePlan {
+    tasks: usize,
+    flat: bool,
+    /// For the kernels that have a body of their own.
+    rows: Option<Entry<DepthwiseArgs>>,
 }
 
 /// Tasks are made no smaller than this many multiply-accumulates (a few microseconds).
@@ -200,8 +214,25 @@ impl Conv {
             Tail::Store => spec.output.row_stride,
             Tail::MaxPool2 | Tail::GlobalAverage => 0,
         };
-        let source = Source::new(&spec, form == ConvForm::Pixel, wanted_row);
+        let phases = match form {
+            ConvForm::Pixel => true,
+            ConvForm::Channel => false,
+            // The bodies for blocks of rows take any input that needs no padding copy.
+            ConvForm::Depthwise => {
+                depthwise_rows(isa, spec.kernel, spec.stride).is_none() || spec.dilation != [1, 1]
+            }
+        };
+        let source = Source::new(&spec, phases, wanted_row);
         let plan = match form {
+            ConvForm::Depthwise => {
+                require(NAME, spec.groups == spec.input.channels, || {
+                    format!("{} groups of {} channels", spec.groups, spec.input.channels)
+                })?;
+                require(NAME, spec.tail == Tail::Store, || {
+                    "the depthwise form only stores".to_owned()
+                })?;
+                Plan::Depthwise(DepthwisePlan::new(&spec, isa, &source))
+            }
             ConvForm::Pixel => Plan::Pixel(PixelPlan::new(&spec, isa, &source)),
             ConvForm::Channel => {
                 require(NAME, spec.tail != Tail::MaxPool2, || {
@@ -239,6 +270,7 @@ impl Conv {
         match self.plan {
             Plan::Pixel(_) => ConvForm::Pixel,
             Plan::Channel(_) => ConvForm::Channel,
+            Plan::Depthwise(_) => ConvForm::Depthwise,
         }
     }
 
@@ -252,7 +284,12 @@ impl Conv {
 
     /// Elements of workspace shared by all tasks of a run: the padded copy, if there is one.
     pub fn workspace_len(&self) -> usize {
-        self.source.copy.as_ref().map_or(0, |_| self.source.len)
+        if self.copies_first() { self.source.len } else { 0 }
+    }
+
+    /// Whether stage 0 copies the input; the depthwise form copies plane by plane instead.
+    fn copies_first(&self) -> bool {
+        self.source.copy.is_some() && !matches!(self.plan, Plan::Depthwise(_))
     }
 
     /// Elements of scratch memory each thread needs.
@@ -263,16 +300,23 @@ impl Conv {
                 let rows = self.spec.size[0].div_ceil(plan.bands);
                 rows * self.spec.size[1] * max_nv(self.isa) * self.isa.lanes()
             }
+            Plan::Depthwise(_) => {
+                self.source.copy.as_ref().map_or(0, |_| self.source.channel_stride + TAIL)
+            }
         }
     }
 
     /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
     pub fn stages(&self) -> [usize; 2] {
-        let copies = self.source.copy.as_ref().map_or(0, |copy| copy.planes().min(MAX_TASKS));
+        let copies = match &self.source.copy {
+            Some(copy) if self.copies_first() => copy.planes().min(MAX_TASKS),
+            _ => 0,
+        };
         let outer = self.spec.input.images * self.spec.groups;
         let tasks = match &self.plan {
             Plan::Pixel(plan) => outer * plan.bands * plan.chunks,
             Plan::Channel(plan) => outer * plan.bands * plan.panels.len(),
+            Plan::Depthwise(plan) => plan.tasks,
         };
         [copies, tasks]
     }
@@ -281,7 +325,7 @@ impl Conv {
     pub fn packed_len(&self) -> usize {
         let k = self.spec.k();
         match &self.plan {
-            Plan::Pixel(_) => self.spec.output.channels * k,
+            Plan::Pixel(_) | Plan::Depthwise(_) => self.spec.output.channels * k,
             Plan::Channel(plan) => {
                 let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
                 self.spec.groups * vectors * self.isa.lanes() * k
@@ -303,6 +347,7 @@ impl Conv {
         let mut packed = Vec::with_capacity(self.packed_len());
         for group in weights.chunks_exact(self.spec.group_outputs() * k) {
             match &self.plan {
+                Plan::Depthwise(_) => packed.extend(group),
                 Plan::Pixel(plan) => {
                     for block in &plan.blocks {
                         for i in 0..k {
@@ -393,10 +438,12 @@ impl Conv {
             format!("tasks {tasks:?} of stage {stage}, which has {count}")
         })?;
         match (&self.source.copy, stage) {
+            (None, 0) => {}
             (Some(copy), 0) => {
                 for task in tasks {
                     for plane in part(copy.planes(), stages[0], task) {
-                        let args = copy.args(plane, inputs.input.as_ptr(), workspace.ptr());
+                        let out = workspace.ptr().wrapping_add(plane * copy.plane_len());
+                        let args = copy.args(plane, inputs.input.as_ptr(), out);
                         // SAFETY: the slices are long enough (checked) and this task alone writes
                         // its planes (the caller's promise).
                         unsafe { (self.copy_plane)(&args) };
@@ -404,10 +451,11 @@ impl Conv {
                 }
             }
             _ => {
-                let source = match &self.source.copy {
+                let source = if self.copies_first() {
                     // SAFETY: stage 0 is complete; no task of this stage writes the workspace.
-                    Some(_) => unsafe { workspace.as_slice() },
-                    None => inputs.input,
+                    unsafe { workspace.as_slice() }
+                } else {
+                    inputs.input
                 };
                 let view = RunView { source, inputs, output };
                 for task in tasks {
@@ -418,6 +466,10 @@ impl Conv {
                         // SAFETY: as above.
                         Plan::Channel(plan) => unsafe {
                             self.channel_task(plan, task, &view, scratch);
+                        },
+                        // SAFETY: as above.
+                        Plan::Depthwise(plan) => unsafe {
+                            self.depthwise_task(plan, task, &view, scratch);
                         },
                     }
                 }
@@ -627,6 +679,85 @@ impl Conv {
     }
 }
 
+impl Conv {
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    unsafe fn depthwise_task(
+        &self,
+        plan: &DepthwisePlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let [oh, ow] = self.spec.size;
+        let channels = self.spec.input.channels;
+        let multiplier = self.spec.group_outputs();
+        let k = self.spec.k();
+        for plane in part(self.spec.input.images * channels, plan.tasks, task) {
+            let (image, channel) = (plane / channels, plane % channels);
+            let input = match &self.source.copy {
+                None => self.input_pointer(view, image, channel),
+                Some(copy) => {
+                    let args = copy.args(plane, view.source.as_ptr(), scratch.as_mut_ptr());
+                    // SAFETY: scratch holds one channel's planes.
+                    unsafe { (self.copy_plane)(&args) };
+                    scratch.as_ptr()
+                }
+            };
+            for o in channel * multiplier..(channel + 1) * multiplier {
+                let to = self.addresses(view, image, o);
+                if let Some(rows) = plan.rows {
+                    let args = DepthwiseArgs {
+                        input,
+                        input_row: self.source.pixel_row / self.spec.stride[0],
+                        weights: view.weights(o * k),
+                        bias: view.inputs.bias.map_or(0.0, |bias| bias[o]),
+                        slope: to.slopes,
+                        rows: oh,
+                        width: ow,
+                        out: to.out,
+                        out_row: self.spec.output.row_stride,
+                        residual: to.residual,
+                        residual_row: to.residual_row,
+                        epilogue: self.epilogue,
+                    };
+                    // SAFETY: the plane lies within source, output and residual.
+                    unsafe { rows(&args) };
+                    continue;
+                }
+                let mut args = PixelArgs {
+                    input,
+                    offsets: self.offsets.as_ptr(),
+                    k,
+                    weights: view.weights(o * k),
+                    bias: to.bias,
+                    slopes: to.slopes,
+                    pixels: 0..0,
+                    out: to.out,
+                    out_channel: 0,
+                    residual: to.residual,
+                    residual_channel: 0,
+                    mask: self.mask.as_ptr(),
+                    row: row_of(&self.spec, &self.source),
+                    sink: Sink::Store,
+                    epilogue: self.epilogue,
+                    input_row: self.source.pixel_row,
+                };
+                let (segments, len) =
+                    if plan.flat { (1, (oh - 1) * self.source.pixel_row + ow) } else { (oh, ow) };
+                for y in 0..segments {
+                    args.input = input.wrapping_add(y * self.source.pixel_row);
+                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
+                    args.residual = to.residual.wrapping_add(y * to.residual_row);
+                    let vectors = 0..len.div_ceil(self.isa.lanes());
+                    // SAFETY: the segment lies within source, output and residual.
+                    unsafe { self.pixel_run(&mut args, 1, max_nr(self.isa, 1), vectors, len) };
+                }
+            }
+        }
+    }
+}
+
 /// The slices of one run, with the source resolved.
 struct RunView<'a> {
     source: &'a [f32],
@@ -724,6 +855,9 @@ fn best_cap(spec: &ConvSpec, isa: Isa, vectors: usize, segments: usize) -> (usiz
 
 /// Chooses by counting the vector operations of both forms.
 fn choose_form(spec: &ConvSpec, isa: Isa) -> ConvForm {
+    if spec.groups == spec.input.channels && spec.groups > 1 && spec.tail == Tail::Store {
+        return ConvForm::Depthwise;
+    }
     if spec.tail == Tail::MaxPool2 {
         return ConvForm::Pixel;
     }
@@ -781,6 +915,27 @@ impl PixelPlan {
         let bands = target.min(most);
         let chunks = target.div_ceil(bands).min(blocks.len());
         PixelPlan { blocks, flat, bands, chunks }
+    }
+}
+
+impl DepthwisePlan {
+    fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {
+        let [oh, ow] = spec.size;
+        let flat = runs_flat(spec, source.pixel_row);
+        // Blocks of rows load half as much but waste what a row lacks to a whole vector.
+        let row_cost = oh * ow.div_ceil(isa.lanes());
+        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
+        // A strided input that would have to be copied and split is always worse.
+        let strided = spec.stride != [1, 1];
+        let rows = depthwise_rows(isa, spec.kernel, spec.stride)
+            .filter(|_| spec.dilation == [1, 1])
+            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
+        // A plane is moved through memory for few operations: tasks by bytes rather than by
+        // products, 8 Ki pixels or more each.
+        let planes = spec.input.images * spec.input.channels;
+        let pixels = planes * spec.group_outputs() * oh * ow;
+        let tasks = (pixels >> 13).clamp(1, MAX_TASKS).min(planes);
+        DepthwisePlan { tasks, flat, rows }
     }
 }
 

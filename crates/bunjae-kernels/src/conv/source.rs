@@ -134,11 +134,17 @@ impl PaddedCopy {
         self.input.images * self.input.channels
     }
 
+    /// Elements of all phases of one plane.
+    pub(super) fn plane_len(&self) -> usize {
+        self.phases[0] * self.phases[1] * self.plane
+    }
+
+    /// The copy of input plane `index` to `out`.
     pub(super) fn args(&self, index: usize, input: *const f32, out: *mut f32) -> CopyArgs {
         let (image, channel) = (index / self.input.channels, index % self.input.channels);
         CopyArgs {
             input: input.wrapping_add(self.input.index(image, channel, 0, 0)),
-            out: out.wrapping_add(index * self.phases[0] * self.phases[1] * self.plane),
+            out,
             size: [self.input.height, self.input.width],
             input_row: self.input.row_stride,
             padding: self.padding,

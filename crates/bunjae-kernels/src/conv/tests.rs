@@ -116,8 +116,13 @@ impl Case {
             ..ConvSpec::new(planar, want.planar(self.output_halo), self.shape.kernel)
         };
         for isa in IsaSet::available().iter() {
-            for form in [ConvForm::Pixel, ConvForm::Channel] {
-                if form == ConvForm::Channel && self.tail == Tail::MaxPool2 {
+            for form in [ConvForm::Pixel, ConvForm::Channel, ConvForm::Depthwise] {
+                let able = match form {
+                    ConvForm::Pixel => true,
+                    ConvForm::Channel => self.tail != Tail::MaxPool2,
+                    ConvForm::Depthwise => self.shape.groups == ic && self.tail == Tail::Store,
+                };
+                if !able {
                     continue;
                 }
                 let conv = Conv::new(ConvSpec { form: Some(form), ..spec }, isa).unwrap();
@@ -262,6 +267,31 @@ fn random_geometries() {
             let at = [ResidualAt::BeforeActivation, ResidualAt::AfterActivation];
             case.residual = Some((r.pick(&at), halo(r)));
         }
+        case.check(seed);
+    }
+}
+
+#[test]
+fn depthwise() {
+    let mut random = Random::new(7);
+    for seed in 0..300 {
+        let r = &mut random;
+        let k = r.pick(&[1, 2, 3, 3, 3, 5, 5, 7]);
+        let channels = r.pick(&[1, 2, 5, 8, 17]);
+        let size = [r.pick(&SIZES), r.pick(&SIZES)];
+        let mut case = Case::new([channels, channels * r.pick(&[1, 1, 2, 3])], size, [k, k]);
+        case.images = r.pick(&[1, 2]);
+        case.shape.groups = channels;
+        case.shape.stride = [r.pick(&[1, 1, 2, 3]); 2];
+        case.shape.dilation = [r.pick(&[1, 1, 1, 2]); 2];
+        case.output_halo = Halo::uniform(r.pick(&[0, 1, 2]));
+        case.input_halo = Halo::uniform(r.pick(&[0, k / 2, 3]));
+        case.misalignment = r.pick(&[0, 3]);
+        if r.below(3) == 0 {
+            let halo = Halo::uniform(r.pick(&[0, 1]));
+            case.residual = Some((ResidualAt::AfterActivation, halo));
+        }
+        case.activation = r.pick(&[Activation::Silu, Activation::Prelu, Activation::Relu]);
         case.check(seed);
     }
 }

@@ -1,0 +1,194 @@
+//! Depthwise convolution with the common square kernels at stride 1 and 2.
+//!
+//! A block is four rows by one vector of pixels: each input vector is loaded once and used by all
+//! rows that see it, so that 3 x 3 needs 18 loads for 36 multiply-adds instead of 36. At stride 2
+//! a pair of loads is separated into even and odd columns. Other kernels and strides run through
+//! the one-channel tile of [`super::pixel`].
+
+use super::epilogue::Epilogue;
+use crate::activation::{Fused, leaky};
+use crate::isa::Isa;
+use crate::simd::{Body, Entry, Simd, entry};
+
+/// Arguments of [`DepthwiseRows`]: one plane.
+pub(super) struct DepthwiseArgs {
+    /// Input as seen by the first tap of output pixel (0, 0).
+    pub(super) input: *const f32,
+    pub(super) input_row: usize,
+    /// `K x K` weights.
+    pub(super) weights: *const f32,
+    pub(super) bias: f32,
+    pub(super) slope: *const f32,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) out: *mut f32,
+    pub(super) out_row: usize,
+    pub(super) residual: *const f32,
+    pub(super) residual_row: usize,
+    pub(super) epilogue: Epilogue,
+}
+
+/// Square kernels of side `K` at stride `STRIDE` (1 or 2).
+struct DepthwiseRows<const K: usize, const STRIDE: usize>;
+
+/// What follows the sum. The cheap cases are separate instances because a call in the loop, even
+/// one never taken, makes the compiler keep the weights in memory.
+trait Finish<S: Simd> {
+    /// # Safety
+    /// As [`Epilogue::apply`] for `n` pixels.
+    unsafe fn finish(&self, v: S::V, residual: *const f32, n: usize, slope: *const f32) -> S::V;
+}
+
+struct Clamp<S: Simd> {
+    lo: S::V,
+    hi: S::V,
+}
+
+impl<S: Simd> Finish<S> for Clamp<S> {
+    #[inline(always)]
+    unsafe fn finish(&self, v: S::V, _: *const f32, _: usize, _: *const f32) -> S::V {
+        // SAFETY: pure arithmetic.
+        unsafe { S::min(self.hi, S::max(self.lo, v)) }
+    }
+}
+
+struct Leaky<S: Simd> {
+    slope: S::V,
+}
+
+impl<S: Simd> Finish<S> for Leaky<S> {
+    #[inline(always)]
+    unsafe fn finish(&self, v: S::V, _: *const f32, _: usize, _: *const f32) -> S::V {
+        // SAFETY: pure arithmetic.
+        unsafe { leaky::<S>(v, self.slope) }
+    }
+}
+
+impl<S: Simd> Finish<S> for Epilogue {
+    #[inline(always)]
+    unsafe fn finish(&self, v: S::V, residual: *const f32, n: usize, slope: *const f32) -> S::V {
+        let mut v = [v];
+        // SAFETY: passed on.
+        unsafe { self.apply::<S, 1>(&mut v, residual, |_| n, slope) };
+        v[0]
+    }
+}
+
+/// `R` rows from row `y`, all columns.
+///
+/// # Safety
+/// As the body; rows `y..y + R` exist.
+#[inline(always)]
+unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
+    a: &DepthwiseArgs,
+    y: usize,
+    weights: &[[S::V; K]; K],
+    finish: &impl Finish<S>,
+) {
+    let l = S::LANES;
+    for x in (0..a.width).step_by(l) {
+        let n = (a.width - x).min(l);
+        // SAFETY: the rows and columns that the taps of existing pixels see lie within the input
+        // by the plan. Whole vectors are loaded: at stride 1 up to `LANES - 1`, at stride 2 up to
+        // `2 LANES - 1` elements past those, within `TAIL`. `n` pixels from `x` lie within the
+        // output and residual.
+        unsafe {
+            let mut acc = [S::splat(a.bias); R];
+            for i in 0..(R - 1) * STRIDE + K {
+                let row = a.input.add((y * STRIDE + i) * a.input_row + x * STRIDE);
+                let mut taps = [S::zero(); K];
+                if STRIDE == 1 {
+                    for kx in 0..K {
+                        taps[kx] = S::load(row.add(kx));
+                    }
+                } else {
+                    for kx in (0..K).step_by(2) {
+                        let pair = S::deinterleave(S::load(row.add(kx)), S::load(row.add(kx + l)));
+                        taps[kx] = pair.0;
+                        if kx + 1 < K {
+                            taps[kx + 1] = pair.1;
+                        }
+                    }
+                }
+                for kx in 0..K {
+                    for r in 0..R {
+                        if i >= r * STRIDE && i - r * STRIDE < K {
+                            acc[r] = S::fma(taps[kx], weights[i - r * STRIDE][kx], acc[r]);
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                let residual = a.residual.wrapping_add((y + r) * a.residual_row + x);
+                let v = finish.finish(acc[r], residual, n, a.slope);
+                S::store_n(a.out.add((y + r) * a.out_row + x), v, n);
+            }
+        }
+    }
+}
+
+/// All rows of a plane.
+///
+/// # Safety
+/// As the body.
+#[inline(always)]
+unsafe fn plane<S: Simd, const K: usize, const STRIDE: usize>(
+    a: &DepthwiseArgs,
+    finish: &impl Finish<S>,
+) {
+    // SAFETY: `K x K` weights are readable; the blocks cover exactly the rows that exist.
+    unsafe {
+        let mut weights = [[S::zero(); K]; K];
+        for ky in 0..K {
+            for kx in 0..K {
+                weights[ky][kx] = S::splat(*a.weights.add(ky * K + kx));
+            }
+        }
+        let mut y = 0;
+        while y + 4 <= a.rows {
+            block::<S, K, STRIDE, 4>(a, y, &weights, finish);
+            y += 4;
+        }
+        if y + 2 <= a.rows {
+            block::<S, K, STRIDE, 2>(a, y, &weights, finish);
+            y += 2;
+        }
+        if y < a.rows {
+            block::<S, K, STRIDE, 1>(a, y, &weights, finish);
+        }
+    }
+}
+
+impl<const K: usize, const STRIDE: usize> Body<DepthwiseArgs> for DepthwiseRows<K, STRIDE> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &DepthwiseArgs) {
+        // SAFETY: passed on.
+        unsafe {
+            match (a.epilogue.residual, a.epilogue.fused) {
+                (None, Fused::Clamp { lo, hi }) => {
+                    let finish = Clamp::<S> { lo: S::splat(lo), hi: S::splat(hi) };
+                    plane::<S, K, STRIDE>(a, &finish);
+                }
+                (None, Fused::Leaky { slope }) => {
+                    plane::<S, K, STRIDE>(a, &Leaky::<S> { slope: S::splat(slope) });
+                }
+                _ => plane::<S, K, STRIDE>(a, &a.epilogue),
+            }
+        }
+    }
+}
+
+/// The instance of [`DepthwiseRows`] for a kernel and stride, if there is one.
+pub(super) fn depthwise_rows(
+    isa: Isa,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> Option<Entry<DepthwiseArgs>> {
+    match (kernel, stride) {
+        ([3, 3], [1, 1]) => Some(entry::<DepthwiseRows<3, 1>, DepthwiseArgs>(isa)),
+        ([5, 5], [1, 1]) => Some(entry::<DepthwiseRows<5, 1>, DepthwiseArgs>(isa)),
+        ([3, 3], [2, 2]) => Some(entry::<DepthwiseRows<3, 2>, DepthwiseArgs>(isa)),
+        ([5, 5], [2, 2]) => Some(entry::<DepthwiseRows<5, 2>, DepthwiseArgs>(isa)),
+        _ => None,
+    }
+}
