@@ -10,7 +10,7 @@ use crate::types::TensorType;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShapeError {
     /// Wrong number of operands.
-    #[error("takes {} operands, but has {found}", range(*.min, *.max))]
+    #[error("takes {}, but has {found}", operands(*.min, *.max))]
     Arity {
         /// The fewest.
         min: usize,
@@ -98,11 +98,12 @@ pub enum ShapeError {
     TooLarge(TensorType),
 }
 
-fn range(min: usize, max: usize) -> String {
+fn operands(min: usize, max: usize) -> String {
     match max {
-        _ if min == max => min.to_string(),
-        usize::MAX => format!("{min} or more"),
-        _ => format!("{min} to {max}"),
+        1 => "1 operand".into(),
+        _ if min == max => format!("{min} operands"),
+        usize::MAX => format!("{min} or more operands"),
+        _ => format!("{min} to {max} operands"),
     }
 }
 
@@ -127,10 +128,10 @@ pub enum GraphError {
         /// The place of the operand.
         operand: usize,
     },
-    /// Two weights or inputs of one name, or two outputs.
+    /// Two weights or inputs of one name, two nodes, or two outputs.
     #[error("the {what} name `{name}` is used twice")]
     DuplicateName {
-        /// "input", "weight" or "output".
+        /// "input", "weight", "node" or "output".
         what: &'static str,
         /// The name.
         name: String,

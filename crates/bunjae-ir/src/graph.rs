@@ -446,7 +446,7 @@ impl Graph {
 }
 
 /// Refuses a result that no memory holds, even for one picture.
-fn check_size(ty: &TensorType) -> Result<(), ShapeError> {
+pub(crate) fn check_size(ty: &TensorType) -> Result<(), ShapeError> {
     let known = ty.dims.iter().filter_map(Dim::fixed);
     let bytes = known.fold(ty.dtype.size(), usize::saturating_mul);
     if bytes > MAX_BYTES { Err(ShapeError::TooLarge(ty.clone())) } else { Ok(()) }

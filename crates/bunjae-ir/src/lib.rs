@@ -20,6 +20,7 @@ mod relation;
 mod reshape;
 mod text;
 mod types;
+mod verify;
 
 pub use couplings::{
     ClassId, Couplings, Cut, CutError, Group, Member, Pin, Producer, Stratum, TensorAxis,
