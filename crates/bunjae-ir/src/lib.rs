@@ -13,6 +13,7 @@ mod cost;
 mod couplings;
 mod dim;
 mod error;
+pub mod examples;
 mod graph;
 mod infer;
 pub mod op;

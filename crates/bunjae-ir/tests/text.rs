@@ -2,8 +2,9 @@
 //! whatever is fed to the parser, it answers.
 #![forbid(unsafe_code)]
 
+use bunjae_ir::examples::examples;
 use bunjae_ir::op::{Binary, Conv2d, Groups, PadMode, Unary};
-use bunjae_ir::{Dim, Graph, Op, TensorType, Weights, op};
+use bunjae_ir::{Dim, Graph, GraphError, Op, TensorType, Weights, op};
 use bunjae_tensor::{DType, Random, Tensor};
 
 /// A text with every kind of statement, and settings of every form.
@@ -152,6 +153,26 @@ fn long_weights_can_be_elided_for_reading() {
     assert!(error.to_string().contains("printed for reading"), "{error}");
 }
 
+/// The graphs of all examples, their weights filled with random bytes.
+fn example_graphs() -> impl Iterator<Item = Graph> {
+    let mut random = Random::new(17);
+    examples().into_iter().map(move |example| {
+        let graph = example.graph(|_, ty| {
+            let mut tensor = Tensor::zeros(ty.dtype, &ty.fixed_shape().unwrap())?;
+            tensor.bytes_mut().fill_with(|| random.bits() as u8);
+            Ok::<_, GraphError>(tensor)
+        });
+        graph.unwrap()
+    })
+}
+
+#[test]
+fn every_operator_survives() {
+    for graph in example_graphs() {
+        round_trip(&graph);
+    }
+}
+
 /// A dimension built at random by the operations that inference uses.
 fn random_dim(random: &mut Random) -> Dim {
     let symbols = ["N", "H", "W_2", "_"];
@@ -280,35 +301,49 @@ fn mutate(text: &str, random: &mut Random) -> String {
     }
 }
 
+/// Parses a mutated text: true where it is valid, and then survives; false where it was refused,
+/// with a place inside the text.
+fn answers(text: &str) -> bool {
+    let error = match Graph::parse(text) {
+        Ok(graph) => {
+            round_trip(&graph);
+            return true;
+        }
+        Err(error) => error,
+    };
+    let line = text.lines().nth(error.line - 1).unwrap_or("");
+    assert!(error.column <= line.chars().count() + 1, "{error}\n{text}");
+    // The caret stands under the character that the column names, unless that is missing.
+    let shown = error.to_string();
+    let lines: Vec<&str> = shown.lines().collect();
+    let [quoted, caret] = lines[lines.len() - 2..] else { panic!("{shown}") };
+    let place = caret.chars().position(|c| c == '^').unwrap();
+    let (named, under) = (line.chars().nth(error.column - 1), quoted.chars().nth(place));
+    let same = named == under || named.is_some_and(char::is_control) || under.is_none();
+    assert!(same, "{named:?} is not {under:?}\n{shown}");
+    false
+}
+
 #[test]
 fn mutated_text_parses_or_is_refused_with_a_place() {
+    let mut texts = vec![SAMPLE.to_string()];
+    texts.extend(example_graphs().map(|graph| graph.to_string()));
     let mut random = Random::new(2024);
     let (mut valid, mut refused) = (0, 0);
-    for round in 0..8000 {
-        let mut text = SAMPLE.to_string();
+    for round in 0..12_000 {
+        // The sample has most kinds of statements, so it has every other turn.
+        let at = if round % 2 == 0 { 0 } else { random.below(texts.len()) };
+        let mut text = texts[at].clone();
         for _ in 0..1 + round % 4 / 2 {
             text = mutate(&text, &mut random);
         }
-        match Graph::parse(&text) {
-            Ok(graph) => {
-                valid += 1;
-                round_trip(&graph);
-            }
-            Err(error) => {
-                refused += 1;
-                let line = text.lines().nth(error.line - 1).unwrap_or("");
-                let width = line.chars().count();
-                assert!(error.column <= width + 1, "round {round}: {error}\n{text}");
-                let shown = error.to_string();
-                let mut lines = shown.lines().rev();
-                let (caret, quoted) = (lines.next().unwrap(), lines.next().unwrap());
-                let place = caret.chars().position(|c| c == '^').unwrap();
-                assert!(place <= quoted.chars().count() + line.chars().count(), "{shown}");
-            }
+        match answers(&text) {
+            true => valid += 1,
+            false => refused += 1,
         }
     }
     // Neither side may rot: most mutations are noticed, but not all do harm.
-    assert!(valid > 500 && refused > 4000, "{valid} parsed, {refused} refused");
+    assert!(valid > 1000 && refused > 6000, "{valid} parsed, {refused} refused");
 }
 
 #[test]
