@@ -171,7 +171,7 @@ fn main() {
             peak / 1e9
         );
         for layer in LAYERS.iter().filter(|layer| layer.0.contains(&filter)) {
-            for form in [ConvForm::Pixel, ConvForm::Channel] {
+            for form in [ConvForm::Pixel, ConvForm::Channel, ConvForm::Winograd] {
                 conv(layer, 1, form, isa, peak);
             }
         }

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`ConvForm::Pixel`] | neighbouring pixels | wide pictures, few or odd channel counts |
 //! | [`ConvForm::Channel`] | output channels | small pictures, strides, many channels |
+//! | [`ConvForm::Winograd`] | tiles of 4 x 4 pixels | 3 x 3 at stride 1, a quarter of the products |
 //! | [`ConvForm::Depthwise`] | neighbouring pixels | one input channel per group |
 //!
 //! Every output element is one chain of multiply-adds over the products in a fixed order, whatever
@@ -16,25 +17,33 @@ mod channel;
 mod depthwise;
 mod epilogue;
 mod pixel;
+mod plan;
+mod run;
 mod source;
+mod winograd;
 
 use std::ops::Range;
 
 pub use epilogue::ResidualAt;
 
 pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
+pub(crate) use plan::even_tiles;
 
 use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
 use crate::planar::{Planar, TAIL};
-use crate::simd::{Entry, MAX_LANES, entry};
-use channel::{ChannelStoreArgs, channel_store};
-use depthwise::{DepthwiseArgs, depthwise_rows};
+use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
-use pixel::{MAX_MR, MAX_TILE, PixelArgs, Sink, max_nr, max_pool_mr, pixel_tile, pool_tile};
+use pixel::MAX_TILE;
+use plan::{
+    ChannelPlan, DepthwisePlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates, row_of,
+    wants_phases,
+};
+use run::RunView;
 use source::{CopyArgs, CopyPlane, Source};
+use winograd::POSITIONS;
 
 const NAME: &str = "conv";
 
@@ -57,6 +66,10 @@ pub enum ConvForm {
     Pixel,
     /// Direct, vectors over output channels.
     Channel,
+    /// Winograd's F(4 x 4, 3 x 3): kernel 3 x 3, stride and dilation 1, one group, padding at most
+    /// 1. Rounding errors are larger than those of the direct forms (see the crate's notes), and a
+    /// NaN or infinity spreads over its tile.
+    Winograd,
     /// One plane at a time; needs as many groups as input channels.
     Depthwise,
 }
@@ -118,6 +131,19 @@ impl ConvSpec {
         (pixels * self.output.channels) as u64 * products as u64
     }
 
+    /// Whether each input channel is a group of its own.
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.input.channels
+    }
+
+    /// Whether the Winograd form can compute this.
+    fn suits_winograd(&self) -> bool {
+        self.kernel == [3, 3]
+            && self.stride == [1, 1]
+            && self.dilation == [1, 1]
+            && self.groups == 1
+    }
+
     fn group_inputs(&self) -> usize {
         self.input.channels / self.groups
     }
@@ -161,45 +187,6 @@ pub struct Conv {
     plan: Plan,
 }
 
-enum Plan {
-    Pixel(PixelPlan),
-    Channel(ChannelPlan),
-    Depthwise(DepthwisePlan),
-}
-
-/// Division of the pixel form.
-struct PixelPlan {
-    /// Output channels of one group as tiles: first channel and count.
-    blocks: Vec<Range<usize>>,
-    /// Whether pixels run over whole planes, gaps included, or row by row.
-    flat: bool,
-    bands: usize,
-    chunks: usize,
-}
-
-/// Division of the channel form.
-struct ChannelPlan {
-    /// Output channels of one group as panels: first channel, existing and vectors.
-    panels: Vec<(usize, usize, usize)>,
-    pixel_offsets: Vec<isize>,
-    bands: usize,
-    store: Entry<ChannelStoreArgs>,
-}
-
-/// Division of the depthwise form: a task is some input planes with all their outputs.
-struct DepthwisePlan {
-    tasks: usize,
-    flat: bool,
-    /// For the kernels that have a body of their own.
-    rows: Option<Entry<DepthwiseArgs>>,
-}
-
-/// Tasks are made no smaller than this many multiply-accumulates (a few microseconds).
-const TASK_MACS: u64 = 1 << 18;
-
-/// And no more numerous than this per kernel.
-const MAX_TASKS: usize = 16;
-
 impl Conv {
     /// Prepares a convolution for one instruction set.
     ///
@@ -209,37 +196,24 @@ impl Conv {
     pub fn new(spec: ConvSpec, isa: Isa) -> Result<Conv, KernelError> {
         isa.require()?;
         spec.check()?;
-        let form = spec.form.unwrap_or_else(|| choose_form(&spec, isa));
+        let form = match spec.form {
+            Some(form) => {
+                let able = estimates(&spec, isa).iter().any(|(able, _)| *able == form);
+                require(NAME, able, || format!("the form {form:?} cannot do {spec:?}"))?;
+                form
+            }
+            None => Conv::forms(&spec, isa)?[0],
+        };
         let wanted_row = match spec.tail {
             Tail::Store => spec.output.row_stride,
             Tail::MaxPool2 | Tail::GlobalAverage => 0,
         };
-        let phases = match form {
-            ConvForm::Pixel => true,
-            ConvForm::Channel => false,
-            // The bodies for blocks of rows take any input that needs no padding copy.
-            ConvForm::Depthwise => {
-                depthwise_rows(isa, spec.kernel, spec.stride).is_none() || spec.dilation != [1, 1]
-            }
-        };
-        let source = Source::new(&spec, phases, wanted_row);
+        let source = Source::new(&spec, wants_phases(&spec, isa, form), wanted_row);
         let plan = match form {
-            ConvForm::Depthwise => {
-                require(NAME, spec.groups == spec.input.channels, || {
-                    format!("{} groups of {} channels", spec.groups, spec.input.channels)
-                })?;
-                require(NAME, spec.tail == Tail::Store, || {
-                    "the depthwise form only stores".to_owned()
-                })?;
-                Plan::Depthwise(DepthwisePlan::new(&spec, isa, &source))
-            }
             ConvForm::Pixel => Plan::Pixel(PixelPlan::new(&spec, isa, &source)),
-            ConvForm::Channel => {
-                require(NAME, spec.tail != Tail::MaxPool2, || {
-                    "the channel form does not pool".to_owned()
-                })?;
-                Plan::Channel(ChannelPlan::new(&spec, isa, &source))
-            }
+            ConvForm::Channel => Plan::Channel(ChannelPlan::new(&spec, isa, &source)),
+            ConvForm::Depthwise => Plan::Depthwise(DepthwisePlan::new(&spec, isa, &source)),
+            ConvForm::Winograd => Plan::Winograd(WinogradPlan::new(&spec, isa)),
         };
         let residual = spec.residual.map(|(_, at)| at);
         let row = row_of(&spec, &source);
@@ -260,6 +234,15 @@ impl Conv {
         })
     }
 
+    /// The forms that can compute `spec`, the one estimated fastest first.
+    ///
+    /// # Errors
+    /// [`KernelError::Geometry`] if the spec contradicts itself.
+    pub fn forms(spec: &ConvSpec, isa: Isa) -> Result<Vec<ConvForm>, KernelError> {
+        spec.check()?;
+        Ok(estimates(spec, isa).into_iter().map(|(form, _)| form).collect())
+    }
+
     /// The spec this was prepared from.
     pub fn spec(&self) -> &ConvSpec {
         &self.spec
@@ -271,6 +254,7 @@ impl Conv {
             Plan::Pixel(_) => ConvForm::Pixel,
             Plan::Channel(_) => ConvForm::Channel,
             Plan::Depthwise(_) => ConvForm::Depthwise,
+            Plan::Winograd(_) => ConvForm::Winograd,
         }
     }
 
@@ -282,9 +266,19 @@ impl Conv {
         }
     }
 
-    /// Elements of workspace shared by all tasks of a run: the padded copy, if there is one.
+    /// Elements of workspace shared by all tasks of a run: the padded copy, if there is one, and
+    /// sums that span tasks.
     pub fn workspace_len(&self) -> usize {
+        self.copy_len() + if self.sums_bands() { self.stages()[1] * self.zeros.len() } else { 0 }
+    }
+
+    fn copy_len(&self) -> usize {
         if self.copies_first() { self.source.len } else { 0 }
+    }
+
+    /// Whether stage 2 adds up what the tasks of stage 1 have averaged in parts.
+    fn sums_bands(&self) -> bool {
+        matches!(self.plan, Plan::Winograd(_)) && self.spec.tail == Tail::GlobalAverage
     }
 
     /// Whether stage 0 copies the input; the depthwise form copies plane by plane instead.
@@ -303,11 +297,12 @@ impl Conv {
             Plan::Depthwise(_) => {
                 self.source.copy.as_ref().map_or(0, |_| self.source.channel_stride + TAIL)
             }
+            Plan::Winograd(plan) => plan.scratch_len(self.spec.input.channels),
         }
     }
 
     /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
-    pub fn stages(&self) -> [usize; 2] {
+    pub fn stages(&self) -> [usize; 3] {
         let copies = match &self.source.copy {
             Some(copy) if self.copies_first() => copy.planes().min(MAX_TASKS),
             _ => 0,
@@ -317,8 +312,9 @@ impl Conv {
             Plan::Pixel(plan) => outer * plan.bands * plan.chunks,
             Plan::Channel(plan) => outer * plan.bands * plan.panels.len(),
             Plan::Depthwise(plan) => plan.tasks,
+            Plan::Winograd(plan) => outer * plan.bands,
         };
-        [copies, tasks]
+        [copies, tasks, usize::from(self.sums_bands())]
     }
 
     /// Elements of the packed weights.
@@ -326,6 +322,7 @@ impl Conv {
         let k = self.spec.k();
         match &self.plan {
             Plan::Pixel(_) | Plan::Depthwise(_) => self.spec.output.channels * k,
+            Plan::Winograd(_) => self.spec.output.channels * self.spec.input.channels * POSITIONS,
             Plan::Channel(plan) => {
                 let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
                 self.spec.groups * vectors * self.isa.lanes() * k
@@ -344,10 +341,13 @@ impl Conv {
             let found = weights.len();
             return Err(KernelError::Length { kernel: NAME, what: "weights", expected, found });
         }
+        if let Plan::Winograd(plan) = &self.plan {
+            return Ok(plan.pack(weights, self.spec.input.channels));
+        }
         let mut packed = Vec::with_capacity(self.packed_len());
         for group in weights.chunks_exact(self.spec.group_outputs() * k) {
             match &self.plan {
-                Plan::Depthwise(_) => packed.extend(group),
+                Plan::Depthwise(_) | Plan::Winograd(_) => packed.extend(group),
                 Plan::Pixel(plan) => {
                     for block in &plan.blocks {
                         for i in 0..k {
@@ -457,7 +457,8 @@ impl Conv {
                 } else {
                     inputs.input
                 };
-                let view = RunView { source, inputs, output };
+                let sums = workspace.ptr().wrapping_add(self.copy_len());
+                let view = RunView { source, inputs, output, sums };
                 for task in tasks {
                     match &self.plan {
                         // SAFETY: lengths are checked; the tasks of a stage write different
@@ -466,6 +467,14 @@ impl Conv {
                         // SAFETY: as above.
                         Plan::Channel(plan) => unsafe {
                             self.channel_task(plan, task, &view, scratch);
+                        },
+                        // SAFETY: as above; stage 2 runs after stage 1.
+                        Plan::Winograd(plan) if stage == 2 => unsafe {
+                            self.average_bands(plan, &view);
+                        },
+                        // SAFETY: as above.
+                        Plan::Winograd(plan) => unsafe {
+                            self.winograd_task(plan, task, &view, scratch);
                         },
                         // SAFETY: as above.
                         Plan::Depthwise(plan) => unsafe {
@@ -476,492 +485,6 @@ impl Conv {
             }
         }
         Ok(())
-    }
-
-    /// Pointers to the parameters of output channel `channel` (over all groups) and to the
-    /// residual and output at (image, channel, row 0).
-    fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
-        let at = |slice: Option<&[f32]>, index: usize| {
-            slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(index))
-        };
-        let residual = self.spec.residual.map(|(planar, _)| planar);
-        Addresses {
-            bias: view.inputs.bias.unwrap_or(&self.zeros).as_ptr().wrapping_add(channel),
-            slopes: at(view.inputs.slopes, channel),
-            residual: residual.map_or(std::ptr::null(), |planar| {
-                at(view.inputs.residual, planar.index(image, channel, 0, 0))
-            }),
-            residual_channel: residual.map_or(0, |planar| planar.channel_stride),
-            residual_row: residual.map_or(0, |planar| planar.row_stride),
-            out: view.output.ptr().wrapping_add(self.spec.output.index(image, channel, 0, 0)),
-        }
-    }
-
-    /// Input of a group as seen by output pixel (0, 0) and tap offset 0.
-    fn input_pointer(&self, view: &RunView<'_>, image: usize, group: usize) -> *const f32 {
-        let channel = group * self.spec.group_inputs();
-        let index = self.source.first
-            + image * self.source.image_stride
-            + channel * self.source.channel_stride;
-        view.source.as_ptr().wrapping_add(index)
-    }
-
-    /// # Safety
-    /// Lengths are checked; no other thread runs this task.
-    unsafe fn pixel_task(&self, plan: &PixelPlan, task: usize, view: &RunView<'_>) {
-        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
-        let [oh, ow] = self.spec.size;
-        let (k, lanes) = (self.spec.k(), self.isa.lanes());
-        let outputs = self.spec.group_outputs();
-        let input = self.input_pointer(view, image, group);
-        let pool = self.spec.tail == Tail::MaxPool2;
-        for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
-            let mr = block.len();
-            let to = self.addresses(view, image, group * outputs + block.start);
-            let mut sums = [0.0f32; MAX_MR * MAX_LANES];
-            let average = self.spec.tail == Tail::GlobalAverage;
-            let mut args = PixelArgs {
-                input,
-                offsets: self.offsets.as_ptr(),
-                k,
-                weights: view.weights((group * outputs + block.start) * k),
-                bias: to.bias,
-                slopes: to.slopes,
-                pixels: 0..0,
-                out: if average { sums.as_mut_ptr() } else { to.out },
-                out_channel: self.spec.output.channel_stride,
-                residual: to.residual,
-                residual_channel: to.residual_channel,
-                mask: self.mask.as_ptr(),
-                row: row_of(&self.spec, &self.source),
-                sink: if average { Sink::Sum } else { Sink::Store },
-                epilogue: self.epilogue,
-                input_row: self.source.pixel_row,
-            };
-            let nr = max_nr(self.isa, mr);
-            if pool {
-                let tile = pool_tile(self.isa, mr);
-                for y in part(oh / 2, plan.bands, band) {
-                    args.input = input.wrapping_add(2 * y * self.source.pixel_row);
-                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
-                    args.pixels = 0..ow / 2 * 2;
-                    // SAFETY: rows 2y and 2y + 1 exist in the result, row y in the output.
-                    unsafe { tile(&args) };
-                }
-            } else if plan.flat {
-                let span = (oh - 1) * self.source.pixel_row + ow;
-                let vectors = part(span.div_ceil(lanes), plan.bands, band);
-                // SAFETY: the span lies within source, output and residual, which share the row
-                // distance.
-                unsafe { self.pixel_run(&mut args, mr, nr, vectors, span) };
-            } else {
-                for y in part(oh, plan.bands, band) {
-                    args.input = input.wrapping_add(y * self.source.pixel_row);
-                    if !average {
-                        args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
-                    }
-                    args.residual = to.residual.wrapping_add(y * to.residual_row);
-                    // SAFETY: row y exists in source, output and residual.
-                    unsafe { self.pixel_run(&mut args, mr, nr, 0..ow.div_ceil(lanes), ow) };
-                }
-            }
-            if average {
-                for (m, sums) in sums.chunks_exact(lanes).take(mr).enumerate() {
-                    let mean = pairwise_sum(sums) / (oh * ow) as f32;
-                    // SAFETY: the channel's single element, which this task alone writes.
-                    unsafe { *to.out.add(m * self.spec.output.channel_stride) = mean };
-                }
-            }
-        }
-    }
-
-    /// Covers `vectors` of a segment of `len` pixels with tiles of nearly equal size.
-    ///
-    /// # Safety
-    /// `args` describe a segment of `len` pixels.
-    unsafe fn pixel_run(
-        &self,
-        args: &mut PixelArgs,
-        mr: usize,
-        nr: usize,
-        vectors: Range<usize>,
-        len: usize,
-    ) {
-        let lanes = self.isa.lanes();
-        let mut next = vectors.start;
-        for (size, tiles) in even_tiles(vectors.len(), nr) {
-            let end = next + size * tiles;
-            args.pixels = next * lanes..(end * lanes).min(len);
-            // SAFETY: passed on.
-            unsafe { pixel_tile(self.isa, mr, size)(args) };
-            next = end;
-        }
-    }
-
-    /// # Safety
-    /// Lengths are checked; no other thread runs this task.
-    unsafe fn channel_task(
-        &self,
-        plan: &ChannelPlan,
-        task: usize,
-        view: &RunView<'_>,
-        scratch: &mut [f32],
-    ) {
-        let per_group = plan.bands * plan.panels.len();
-        let (outer, inner) = (task / per_group, task % per_group);
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (panel, band) = (inner / plan.bands, inner % plan.bands);
-        let (k, lanes) = (self.spec.k(), self.isa.lanes());
-        let [oh, ow] = self.spec.size;
-        let rows = part(oh, plan.bands, band);
-        if rows.is_empty() {
-            return;
-        }
-        let (first, channels, nv) = plan.panels[panel];
-        let vectors_before: usize = plan.panels[..panel].iter().map(|(_, _, nv)| nv).sum();
-        let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
-        let weights = (group * vectors + vectors_before) * lanes * k;
-        let to = self.addresses(view, image, group * self.spec.group_outputs() + first);
-        let pixels = rows.start * ow..rows.end * ow;
-        for k0 in (0..k).step_by(K_BLOCK) {
-            let mut next = pixels.start;
-            for (px, tiles) in even_tiles(pixels.len(), MAX_PX) {
-                let args = ChannelArgs {
-                    input: self.input_pointer(view, image, group),
-                    pixel_offsets: plan.pixel_offsets[next..].as_ptr(),
-                    pixels: px * tiles,
-                    offsets: self.offsets[k0..].as_ptr(),
-                    k: K_BLOCK.min(k - k0),
-                    weights: view.weights(weights + k0 * nv * lanes),
-                    bias: to.bias,
-                    channels,
-                    first: k0 == 0,
-                    acc: scratch[(next - pixels.start) * nv * lanes..].as_mut_ptr(),
-                };
-                // SAFETY: all offsets were checked with the source; scratch holds the band.
-                unsafe { channel_tile(self.isa, px, nv)(&args) };
-                next += px * tiles;
-            }
-        }
-        let average = self.spec.tail == Tail::GlobalAverage;
-        let mut sums = [0.0f32; 4 * MAX_LANES * MAX_LANES];
-        let args = ChannelStoreArgs {
-            acc: scratch.as_ptr(),
-            panel: nv * lanes,
-            channels,
-            rows: rows.len(),
-            width: ow,
-            out: if average {
-                sums.as_mut_ptr()
-            } else {
-                to.out.wrapping_add(rows.start * self.spec.output.row_stride)
-            },
-            out_channel: self.spec.output.channel_stride,
-            out_row: self.spec.output.row_stride,
-            residual: to.residual.wrapping_add(rows.start * to.residual_row),
-            residual_channel: to.residual_channel,
-            residual_row: to.residual_row,
-            slopes: to.slopes,
-            sink: if average { Sink::Sum } else { Sink::Store },
-            epilogue: self.epilogue,
-        };
-        // SAFETY: the rows exist in output and residual; this task alone writes them.
-        unsafe { (plan.store)(&args) };
-        if average {
-            for (c, sums) in sums.chunks_exact(lanes).take(channels).enumerate() {
-                let mean = pairwise_sum(sums) / (oh * ow) as f32;
-                // SAFETY: the channel's single element, which this task alone writes.
-                unsafe { *to.out.add(c * self.spec.output.channel_stride) = mean };
-            }
-        }
-    }
-}
-
-impl Conv {
-    /// # Safety
-    /// Lengths are checked; no other thread runs this task.
-    unsafe fn depthwise_task(
-        &self,
-        plan: &DepthwisePlan,
-        task: usize,
-        view: &RunView<'_>,
-        scratch: &mut [f32],
-    ) {
-        let [oh, ow] = self.spec.size;
-        let channels = self.spec.input.channels;
-        let multiplier = self.spec.group_outputs();
-        let k = self.spec.k();
-        for plane in part(self.spec.input.images * channels, plan.tasks, task) {
-            let (image, channel) = (plane / channels, plane % channels);
-            let input = match &self.source.copy {
-                None => self.input_pointer(view, image, channel),
-                Some(copy) => {
-                    let args = copy.args(plane, view.source.as_ptr(), scratch.as_mut_ptr());
-                    // SAFETY: scratch holds one channel's planes.
-                    unsafe { (self.copy_plane)(&args) };
-                    scratch.as_ptr()
-                }
-            };
-            for o in channel * multiplier..(channel + 1) * multiplier {
-                let to = self.addresses(view, image, o);
-                if let Some(rows) = plan.rows {
-                    let args = DepthwiseArgs {
-                        input,
-                        input_row: self.source.pixel_row / self.spec.stride[0],
-                        weights: view.weights(o * k),
-                        bias: view.inputs.bias.map_or(0.0, |bias| bias[o]),
-                        slope: to.slopes,
-                        rows: oh,
-                        width: ow,
-                        out: to.out,
-                        out_row: self.spec.output.row_stride,
-                        residual: to.residual,
-                        residual_row: to.residual_row,
-                        epilogue: self.epilogue,
-                    };
-                    // SAFETY: the plane lies within source, output and residual.
-                    unsafe { rows(&args) };
-                    continue;
-                }
-                let mut args = PixelArgs {
-                    input,
-                    offsets: self.offsets.as_ptr(),
-                    k,
-                    weights: view.weights(o * k),
-                    bias: to.bias,
-                    slopes: to.slopes,
-                    pixels: 0..0,
-                    out: to.out,
-                    out_channel: 0,
-                    residual: to.residual,
-                    residual_channel: 0,
-                    mask: self.mask.as_ptr(),
-                    row: row_of(&self.spec, &self.source),
-                    sink: Sink::Store,
-                    epilogue: self.epilogue,
-                    input_row: self.source.pixel_row,
-                };
-                let (segments, len) =
-                    if plan.flat { (1, (oh - 1) * self.source.pixel_row + ow) } else { (oh, ow) };
-                for y in 0..segments {
-                    args.input = input.wrapping_add(y * self.source.pixel_row);
-                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
-                    args.residual = to.residual.wrapping_add(y * to.residual_row);
-                    let vectors = 0..len.div_ceil(self.isa.lanes());
-                    // SAFETY: the segment lies within source, output and residual.
-                    unsafe { self.pixel_run(&mut args, 1, max_nr(self.isa, 1), vectors, len) };
-                }
-            }
-        }
-    }
-}
-
-/// The slices of one run, with the source resolved.
-struct RunView<'a> {
-    source: &'a [f32],
-    inputs: &'a ConvInputs<'a>,
-    output: Output<'a>,
-}
-
-impl RunView<'_> {
-    fn weights(&self, index: usize) -> *const f32 {
-        self.inputs.weights.as_ptr().wrapping_add(index)
-    }
-}
-
-struct Addresses {
-    bias: *const f32,
-    slopes: *const f32,
-    residual: *const f32,
-    residual_channel: usize,
-    residual_row: usize,
-    out: *mut f32,
-}
-
-/// Row distance of pixel positions: the source's when it is read as whole planes.
-fn row_of(spec: &ConvSpec, source: &Source) -> usize {
-    source.pixel_row.max(spec.size[1])
-}
-
-/// Divides `count` vectors (or pixels) into tiles of at most `max`, all nearly the same size:
-/// `(size, tiles)`, the larger ones first.
-pub(crate) fn even_tiles(count: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tiles = count.div_ceil(max).max(1);
-    let (size, larger) = (count / tiles, count % tiles);
-    [(size + 1, larger), (size, tiles - larger)]
-        .into_iter()
-        .filter(|(size, tiles)| *size > 0 && *tiles > 0)
-}
-
-/// Sum in a fixed pairwise order.
-fn pairwise_sum(values: &[f32]) -> f32 {
-    match values {
-        [] => 0.0,
-        [x] => *x,
-        _ => {
-            let (a, b) = values.split_at(values.len() / 2);
-            pairwise_sum(a) + pairwise_sum(b)
-        }
-    }
-}
-
-/// Relative time of one product in a tile that streams `streamed` broadcasts and holds `held`
-/// vectors: multiply-adds, or loads if there are more of those.
-fn tile_cost(held: usize, streamed: usize) -> f64 {
-    let fma = (held * streamed) as f64;
-    let loads = 1.5 * held as f64 + 0.6 * streamed as f64;
-    fma.max(loads) + 1.5
-}
-
-/// Relative time of the pixel form with tiles of at most `cap` channels over `segments` of
-/// `vectors`.
-fn pixel_cost(isa: Isa, channels: usize, cap: usize, vectors: usize, segments: usize) -> f64 {
-    let blocks = channels.div_ceil(cap);
-    let per_block = |mr: usize| -> f64 {
-        even_tiles(vectors, max_nr(isa, mr)).map(|(nr, n)| n as f64 * tile_cost(nr, mr)).sum()
-    };
-    (0..blocks).map(|b| per_block(part(channels, blocks, b).len())).sum::<f64>() * segments as f64
-}
-
-/// Vectors per segment and number of segments of the pixel form.
-fn pixel_segments(spec: &ConvSpec, isa: Isa, pixel_row: usize, flat: bool) -> (usize, usize) {
-    let [oh, ow] = spec.size;
-    if flat {
-        (((oh - 1) * pixel_row + ow).div_ceil(isa.lanes()), 1)
-    } else {
-        (ow.div_ceil(isa.lanes()), oh)
-    }
-}
-
-fn runs_flat(spec: &ConvSpec, pixel_row: usize) -> bool {
-    let residual_matches = spec.residual.is_none_or(|(r, _)| r.row_stride == pixel_row);
-    match spec.tail {
-        Tail::Store => spec.output.row_stride == pixel_row && residual_matches,
-        Tail::GlobalAverage => residual_matches,
-        Tail::MaxPool2 => false,
-    }
-}
-
-fn best_cap(spec: &ConvSpec, isa: Isa, vectors: usize, segments: usize) -> (usize, f64) {
-    let channels = spec.group_outputs();
-    (1..=MAX_MR.min(channels))
-        .filter(|cap| max_nr(isa, *cap) > 0)
-        .map(|cap| (cap, pixel_cost(isa, channels, cap, vectors, segments)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((1, f64::INFINITY))
-}
-
-/// Chooses by counting the vector operations of both forms.
-fn choose_form(spec: &ConvSpec, isa: Isa) -> ConvForm {
-    if spec.groups == spec.input.channels && spec.groups > 1 && spec.tail == Tail::Store {
-        return ConvForm::Depthwise;
-    }
-    if spec.tail == Tail::MaxPool2 {
-        return ConvForm::Pixel;
-    }
-    let source = Source::new(spec, true, spec.output.row_stride);
-    let flat = runs_flat(spec, source.pixel_row);
-    let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
-    let products = spec.k() as f64;
-    let (_, pixel) = best_cap(spec, isa, vectors, segments);
-    let pixels = spec.size[0] * spec.size[1];
-    let channel: f64 = even_tiles(spec.group_outputs().div_ceil(isa.lanes()), max_nv(isa))
-        .map(|(nv, panels)| {
-            let pixels: f64 = even_tiles(pixels, MAX_PX)
-                .map(|(px, tiles)| tiles as f64 * tile_cost(nv, px))
-                .sum();
-            panels as f64 * pixels
-        })
-        .sum();
-    // The transposition: about two operations per vector and round.
-    let vectors = pixels * spec.group_outputs().div_ceil(isa.lanes());
-    let transpose = 2.0 * vectors as f64 * f64::from(isa.lanes().trailing_zeros() + 2);
-    if channel * products + transpose < pixel * products {
-        ConvForm::Channel
-    } else {
-        ConvForm::Pixel
-    }
-}
-
-/// How many tasks the work of one image and group is worth.
-fn task_target(spec: &ConvSpec) -> usize {
-    let outer = (spec.input.images * spec.groups) as u64;
-    let tasks = (spec.macs() / outer / TASK_MACS).clamp(1, MAX_TASKS as u64) as usize;
-    tasks.min(MAX_TASKS.div_ceil(outer as usize).max(1))
-}
-
-impl PixelPlan {
-    fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> PixelPlan {
-        let flat = runs_flat(spec, source.pixel_row);
-        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
-        let channels = spec.group_outputs();
-        let cap = match spec.tail {
-            Tail::MaxPool2 => max_pool_mr(isa),
-            _ => best_cap(spec, isa, vectors, segments).0,
-        };
-        let count = channels.div_ceil(cap);
-        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
-        let target = task_target(spec);
-        // A band holds at least a few tiles, so that the weights of a block, which are read again
-        // for each band, are used often enough.
-        let most = match spec.tail {
-            Tail::GlobalAverage => 1,
-            Tail::MaxPool2 => (spec.size[0] / 4).max(1),
-            Tail::Store if flat => (vectors / 12).max(1),
-            Tail::Store => (segments * vectors / 12).clamp(1, segments),
-        };
-        let bands = target.min(most);
-        let chunks = target.div_ceil(bands).min(blocks.len());
-        PixelPlan { blocks, flat, bands, chunks }
-    }
-}
-
-impl DepthwisePlan {
-    fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {
-        let [oh, ow] = spec.size;
-        let flat = runs_flat(spec, source.pixel_row);
-        // Blocks of rows load half as much but waste what a row lacks to a whole vector.
-        let row_cost = oh * ow.div_ceil(isa.lanes());
-        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
-        // A strided input that would have to be copied and split is always worse.
-        let strided = spec.stride != [1, 1];
-        let rows = depthwise_rows(isa, spec.kernel, spec.stride)
-            .filter(|_| spec.dilation == [1, 1])
-            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
-        // A plane is moved through memory for few operations: tasks by bytes rather than by
-        // products, 8 Ki pixels or more each.
-        let planes = spec.input.images * spec.input.channels;
-        let pixels = planes * spec.group_outputs() * oh * ow;
-        let tasks = (pixels >> 13).clamp(1, MAX_TASKS).min(planes);
-        DepthwisePlan { tasks, flat, rows }
-    }
-}
-
-impl ChannelPlan {
-    fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> ChannelPlan {
-        let [oh, ow] = spec.size;
-        let lanes = isa.lanes();
-        let channels = spec.group_outputs();
-        let mut panels = Vec::new();
-        let mut first = 0;
-        for (nv, count) in even_tiles(channels.div_ceil(lanes), max_nv(isa)) {
-            for _ in 0..count {
-                let existing = (channels - first).min(nv * lanes);
-                panels.push((first, existing, nv));
-                first += existing;
-            }
-        }
-        let pixel_offsets = (0..oh * ow)
-            .map(|p| (p / ow * source.pixel_row + p % ow * source.pixel_column) as isize)
-            .collect();
-        // A band's accumulators should stay in the second-level cache: at most about 256 pixels.
-        let bands = match spec.tail {
-            Tail::GlobalAverage => 1,
-            _ => (oh * ow).div_ceil(256).max(task_target(spec).div_ceil(panels.len())).min(oh),
-        };
-        ChannelPlan { panels, pixel_offsets, bands, store: channel_store(isa) }
     }
 }
 

@@ -1,0 +1,359 @@
+//! Division of a convolution into tiles and tasks, and the choice between forms.
+
+use std::ops::Range;
+
+use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
+use super::depthwise::{DepthwiseArgs, depthwise_rows};
+use super::epilogue::Epilogue;
+use super::pixel::{MAX_MR, MAX_TILE, max_nr, max_pool_mr};
+use super::source::Source;
+use super::winograd::{
+    InputArgs, OutputArgs, POSITIONS, TILE, buffer_len, input_entry, output_entry, transform_kernel,
+};
+use super::{ConvForm, ConvSpec, Tail};
+use crate::activation::Activation;
+use crate::isa::Isa;
+use crate::output::part;
+use crate::simd::{Entry, MAX_LANES};
+
+pub(super) enum Plan {
+    Pixel(PixelPlan),
+    Channel(ChannelPlan),
+    Depthwise(DepthwisePlan),
+    Winograd(WinogradPlan),
+}
+
+/// Division of the pixel form.
+pub(super) struct PixelPlan {
+    /// Output channels of one group as tiles: first channel and count.
+    pub(super) blocks: Vec<Range<usize>>,
+    /// Whether pixels run over whole planes, gaps included, or row by row.
+    pub(super) flat: bool,
+    pub(super) bands: usize,
+    pub(super) chunks: usize,
+}
+
+/// Division of the channel form.
+pub(super) struct ChannelPlan {
+    /// Output channels of one group as panels: first channel, existing and vectors.
+    pub(super) panels: Vec<(usize, usize, usize)>,
+    pub(super) pixel_offsets: Vec<isize>,
+    pub(super) bands: usize,
+    pub(super) store: Entry<ChannelStoreArgs>,
+}
+
+/// Division of the depthwise form: a task is some input planes with all their outputs.
+pub(super) struct DepthwisePlan {
+    pub(super) tasks: usize,
+    pub(super) flat: bool,
+    /// For the kernels that have a body of their own.
+    pub(super) rows: Option<Entry<DepthwiseArgs>>,
+}
+
+/// Division of the Winograd form: a task is some rows of tiles with all their channels.
+pub(super) struct WinogradPlan {
+    /// Output channels as tiles of the matrix products.
+    pub(super) blocks: Vec<Range<usize>>,
+    pub(super) bands: usize,
+    /// Tiles per row and rows of tiles.
+    pub(super) across: usize,
+    pub(super) down: usize,
+    /// Tiles of the largest band, with room for whole vectors past it.
+    pub(super) row: usize,
+    pub(super) offsets: Vec<isize>,
+    pub(super) mask: Vec<f32>,
+    /// A row of the input below its padding.
+    pub(super) zeros: Vec<f32>,
+    /// No epilogue, for the products.
+    pub(super) plain: Epilogue,
+    pub(super) input: Entry<InputArgs>,
+    pub(super) output: Entry<OutputArgs>,
+}
+
+/// Tasks are made no smaller than this many multiply-accumulates (a few microseconds).
+pub(super) const TASK_MACS: u64 = 1 << 18;
+
+/// And no more numerous than this per kernel.
+pub(super) const MAX_TASKS: usize = 16;
+
+/// Row distance of pixel positions: the source's when it is read as whole planes.
+pub(super) fn row_of(spec: &ConvSpec, source: &Source) -> usize {
+    source.pixel_row.max(spec.size[1])
+}
+
+/// Divides `count` vectors (or pixels) into tiles of at most `max`, all nearly the same size:
+/// `(size, tiles)`, the larger ones first.
+pub(crate) fn even_tiles(count: usize, max: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = count.div_ceil(max).max(1);
+    let (size, larger) = (count / tiles, count % tiles);
+    [(size + 1, larger), (size, tiles - larger)]
+        .into_iter()
+        .filter(|(size, tiles)| *size > 0 && *tiles > 0)
+}
+
+/// Relative time of one product in a tile that streams `streamed` broadcasts and holds `held`
+/// vectors: multiply-adds, or loads if there are more of those.
+pub(super) fn tile_cost(held: usize, streamed: usize) -> f64 {
+    let fma = (held * streamed) as f64;
+    let loads = 1.5 * held as f64 + 0.6 * streamed as f64;
+    fma.max(loads) + 1.5
+}
+
+/// Relative time of the pixel form with tiles of at most `cap` channels over `segments` of
+/// `vectors`.
+pub(super) fn pixel_cost(
+    isa: Isa,
+    channels: usize,
+    cap: usize,
+    vectors: usize,
+    segments: usize,
+) -> f64 {
+    let blocks = channels.div_ceil(cap);
+    let per_block = |mr: usize| -> f64 {
+        even_tiles(vectors, max_nr(isa, mr)).map(|(nr, n)| n as f64 * tile_cost(nr, mr)).sum()
+    };
+    (0..blocks).map(|b| per_block(part(channels, blocks, b).len())).sum::<f64>() * segments as f64
+}
+
+/// Vectors per segment and number of segments of the pixel form.
+pub(super) fn pixel_segments(
+    spec: &ConvSpec,
+    isa: Isa,
+    pixel_row: usize,
+    flat: bool,
+) -> (usize, usize) {
+    let [oh, ow] = spec.size;
+    if flat {
+        (((oh - 1) * pixel_row + ow).div_ceil(isa.lanes()), 1)
+    } else {
+        (ow.div_ceil(isa.lanes()), oh)
+    }
+}
+
+pub(super) fn runs_flat(spec: &ConvSpec, pixel_row: usize) -> bool {
+    let residual_matches = spec.residual.is_none_or(|(r, _)| r.row_stride == pixel_row);
+    match spec.tail {
+        Tail::Store => spec.output.row_stride == pixel_row && residual_matches,
+        Tail::GlobalAverage => residual_matches,
+        Tail::MaxPool2 => false,
+    }
+}
+
+pub(super) fn best_cap(spec: &ConvSpec, isa: Isa, vectors: usize, segments: usize) -> (usize, f64) {
+    let channels = spec.group_outputs();
+    (1..=MAX_MR.min(channels))
+        .filter(|cap| max_nr(isa, *cap) > 0)
+        .map(|cap| (cap, pixel_cost(isa, channels, cap, vectors, segments)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((1, f64::INFINITY))
+}
+
+/// Estimated relative time of each form that can compute `spec`, fastest first: the vector
+/// operations, counted.
+pub(super) fn estimates(spec: &ConvSpec, isa: Isa) -> Vec<(ConvForm, f64)> {
+    let mut all = Vec::new();
+    if spec.is_depthwise() && spec.tail == Tail::Store {
+        // Nothing else comes close; the estimate need not be comparable.
+        all.push((ConvForm::Depthwise, 0.0));
+    }
+    let groups = spec.groups as f64;
+    all.push((ConvForm::Pixel, groups * pixel_estimate(spec, isa)));
+    if spec.tail != Tail::MaxPool2 {
+        all.push((ConvForm::Channel, groups * channel_estimate(spec, isa)));
+    }
+    if spec.suits_winograd() {
+        all.push((ConvForm::Winograd, winograd_estimate(spec, isa)));
+    }
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    all
+}
+
+fn pixel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
+    let source = Source::new(spec, true, spec.output.row_stride);
+    let flat = runs_flat(spec, source.pixel_row);
+    let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
+    spec.k() as f64 * best_cap(spec, isa, vectors, segments).1
+}
+
+fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
+    let pixels = spec.size[0] * spec.size[1];
+    let vectors = spec.group_outputs().div_ceil(isa.lanes());
+    let sums: f64 = even_tiles(vectors, max_nv(isa))
+        .map(|(nv, panels)| {
+            let pixels: f64 = even_tiles(pixels, MAX_PX)
+                .map(|(px, tiles)| tiles as f64 * tile_cost(nv, px))
+                .sum();
+            panels as f64 * pixels
+        })
+        .sum();
+    // The transposition: about two operations per vector and round.
+    let rounds = f64::from(isa.lanes().trailing_zeros() + 2);
+    spec.k() as f64 * sums + 2.0 * rounds * (pixels * vectors) as f64
+}
+
+fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
+    let [down, across] = spec.size.map(|x| x.div_ceil(TILE));
+    let (ic, oc) = (spec.input.channels, spec.output.channels);
+    let vectors = (down * across).div_ceil(isa.lanes());
+    let products = (POSITIONS * ic) as f64 * best_cap(spec, isa, vectors, 1).1;
+    // Operations per vector of tiles as counted in the bodies; vectors do not span rows of tiles.
+    let transforms = (down * across.div_ceil(isa.lanes())) as f64 * (270 * ic + 230 * oc) as f64;
+    // Patches, products and the larger weights come from the second-level cache or beyond.
+    1.25 * products + transforms
+}
+
+/// Whether the form wants a strided input split by phases.
+pub(super) fn wants_phases(spec: &ConvSpec, isa: Isa, form: ConvForm) -> bool {
+    match form {
+        ConvForm::Pixel | ConvForm::Winograd => true,
+        ConvForm::Channel => false,
+        // The bodies for blocks of rows step over columns themselves.
+        ConvForm::Depthwise => {
+            depthwise_rows(isa, spec.kernel, spec.stride).is_none() || spec.dilation != [1, 1]
+        }
+    }
+}
+
+/// How many tasks the work of one image and group is worth.
+pub(super) fn task_target(spec: &ConvSpec) -> usize {
+    let outer = (spec.input.images * spec.groups) as u64;
+    let tasks = (spec.macs() / outer / TASK_MACS).clamp(1, MAX_TASKS as u64) as usize;
+    tasks.min(MAX_TASKS.div_ceil(outer as usize).max(1))
+}
+
+impl PixelPlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> PixelPlan {
+        let flat = runs_flat(spec, source.pixel_row);
+        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
+        let channels = spec.group_outputs();
+        let cap = match spec.tail {
+            Tail::MaxPool2 => max_pool_mr(isa),
+            _ => best_cap(spec, isa, vectors, segments).0,
+        };
+        let count = channels.div_ceil(cap);
+        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
+        let target = task_target(spec);
+        // A band holds at least a few tiles, so that the weights of a block, which are read again
+        // for each band, are used often enough.
+        let most = match spec.tail {
+            Tail::GlobalAverage => 1,
+            Tail::MaxPool2 => (spec.size[0] / 4).max(1),
+            Tail::Store if flat => (vectors / 12).max(1),
+            Tail::Store => (segments * vectors / 12).clamp(1, segments),
+        };
+        let bands = target.min(most);
+        let chunks = target.div_ceil(bands).min(blocks.len());
+        PixelPlan { blocks, flat, bands, chunks }
+    }
+}
+
+impl DepthwisePlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {
+        let [oh, ow] = spec.size;
+        let flat = runs_flat(spec, source.pixel_row);
+        // Blocks of rows load half as much but waste what a row lacks to a whole vector.
+        let row_cost = oh * ow.div_ceil(isa.lanes());
+        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
+        // A strided input that would have to be copied and split is always worse.
+        let strided = spec.stride != [1, 1];
+        let rows = depthwise_rows(isa, spec.kernel, spec.stride)
+            .filter(|_| spec.dilation == [1, 1])
+            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
+        // A plane is moved through memory for few operations: tasks by bytes rather than by
+        // products, 8 Ki pixels or more each.
+        let planes = spec.input.images * spec.input.channels;
+        let pixels = planes * spec.group_outputs() * oh * ow;
+        let tasks = (pixels >> 13).clamp(1, MAX_TASKS).min(planes);
+        DepthwisePlan { tasks, flat, rows }
+    }
+}
+
+/// Elements of patches that a band may have: half of a second-level cache of one megabyte.
+const PATCHES_LEN: usize = 128 * 1024;
+
+impl WinogradPlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa) -> WinogradPlan {
+        let [down, across] = spec.size.map(|x| x.div_ceil(TILE));
+        let ic = spec.input.channels;
+        let tiles = |bands: usize| down.div_ceil(bands) * across;
+        let fits = |bands: usize| POSITIONS * ic * tiles(bands) <= PATCHES_LEN;
+        // Two tasks or more if there is work for two threads.
+        let least = if spec.macs() > 8 * TASK_MACS { 2.min(down) } else { 1 };
+        let bands = (least..=down)
+            .filter(|bands| fits(*bands) || *bands == down)
+            .min_by_key(|bands| bands * tiles(*bands).div_ceil(isa.lanes()))
+            .unwrap_or(1);
+        let vectors = tiles(bands).div_ceil(isa.lanes());
+        let cap = best_cap(spec, isa, vectors, 1).0;
+        let channels = spec.output.channels;
+        let count = channels.div_ceil(cap);
+        let row = tiles(bands).next_multiple_of(MAX_LANES) + MAX_LANES;
+        WinogradPlan {
+            blocks: (0..count).map(|b| part(channels, count, b)).collect(),
+            bands,
+            across,
+            down,
+            row,
+            offsets: (0..ic).map(|c| (c * row) as isize).collect(),
+            mask: vec![f32::from_bits(u32::MAX); row + MAX_TILE],
+            zeros: vec![0.0; spec.size[1] + 2],
+            plain: Epilogue::new(Activation::Identity.fused(), None, isa),
+            input: input_entry(isa),
+            output: output_entry(isa),
+        }
+    }
+
+    /// Elements of the transformed patches of a band.
+    pub(super) fn patches_len(&self, channels: usize) -> usize {
+        POSITIONS * channels * self.row
+    }
+
+    /// Elements of scratch memory.
+    pub(super) fn scratch_len(&self, channels: usize) -> usize {
+        let products = POSITIONS * MAX_MR * self.row;
+        buffer_len(self.across) + self.patches_len(channels) + products
+    }
+
+    /// Transforms and packs weights: block by block, position by position, input by input.
+    pub(super) fn pack(&self, weights: &[f32], inputs: usize) -> Vec<f32> {
+        let mut packed = vec![0.0; weights.len() / 9 * POSITIONS];
+        for block in &self.blocks {
+            let (start, mr) = (block.start * POSITIONS * inputs, block.len());
+            for (m, channel) in block.clone().enumerate() {
+                for i in 0..inputs {
+                    let kernel = &weights[(channel * inputs + i) * 9..][..9];
+                    for (f, value) in transform_kernel(kernel).into_iter().enumerate() {
+                        packed[start + (f * inputs + i) * mr + m] = value;
+                    }
+                }
+            }
+        }
+        packed
+    }
+}
+
+impl ChannelPlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> ChannelPlan {
+        let [oh, ow] = spec.size;
+        let lanes = isa.lanes();
+        let channels = spec.group_outputs();
+        let mut panels = Vec::new();
+        let mut first = 0;
+        for (nv, count) in even_tiles(channels.div_ceil(lanes), max_nv(isa)) {
+            for _ in 0..count {
+                let existing = (channels - first).min(nv * lanes);
+                panels.push((first, existing, nv));
+                first += existing;
+            }
+        }
+        let pixel_offsets = (0..oh * ow)
+            .map(|p| (p / ow * source.pixel_row + p % ow * source.pixel_column) as isize)
+            .collect();
+        // A band's accumulators should stay in the second-level cache: at most about 256 pixels.
+        let bands = match spec.tail {
+            Tail::GlobalAverage => 1,
+            _ => (oh * ow).div_ceil(256).max(task_target(spec).div_ceil(panels.len())).min(oh),
+        };
+        ChannelPlan { panels, pixel_offsets, bands, store: channel_store(isa) }
+    }
+}

@@ -1,0 +1,454 @@
+//! Running the tasks of a prepared convolution.
+
+use std::ops::Range;
+
+use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
+use super::depthwise::DepthwiseArgs;
+use super::pixel::{MAX_MR, PixelArgs, Sink, max_nr, pixel_tile, pool_tile};
+use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles, row_of};
+use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
+use super::{Conv, ConvInputs, Tail};
+use crate::output::{Output, part};
+use crate::simd::MAX_LANES;
+
+impl Conv {
+    /// Pointers to the parameters of output channel `channel` (over all groups) and to the
+    /// residual and output at (image, channel, row 0).
+    fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
+        let at = |slice: Option<&[f32]>, index: usize| {
+            slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(index))
+        };
+        let residual = self.spec.residual.map(|(planar, _)| planar);
+        Addresses {
+            bias: view.inputs.bias.unwrap_or(&self.zeros).as_ptr().wrapping_add(channel),
+            slopes: at(view.inputs.slopes, channel),
+            residual: residual.map_or(std::ptr::null(), |planar| {
+                at(view.inputs.residual, planar.index(image, channel, 0, 0))
+            }),
+            residual_channel: residual.map_or(0, |planar| planar.channel_stride),
+            residual_row: residual.map_or(0, |planar| planar.row_stride),
+            out: view.output.ptr().wrapping_add(self.spec.output.index(image, channel, 0, 0)),
+        }
+    }
+
+    /// Input channel `channel` as seen by output pixel (0, 0) and tap offset 0.
+    fn input_pointer(&self, view: &RunView<'_>, image: usize, channel: usize) -> *const f32 {
+        let index = self.source.first
+            + image * self.source.image_stride
+            + channel * self.source.channel_stride;
+        view.source.as_ptr().wrapping_add(index)
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn pixel_task(&self, plan: &PixelPlan, task: usize, view: &RunView<'_>) {
+        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
+        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
+        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
+        let [oh, ow] = self.spec.size;
+        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let outputs = self.spec.group_outputs();
+        let input = self.input_pointer(view, image, group * self.spec.group_inputs());
+        let pool = self.spec.tail == Tail::MaxPool2;
+        for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
+            let mr = block.len();
+            let to = self.addresses(view, image, group * outputs + block.start);
+            let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+            let average = self.spec.tail == Tail::GlobalAverage;
+            let mut args = PixelArgs {
+                input,
+                offsets: self.offsets.as_ptr(),
+                k,
+                weights: view.weights((group * outputs + block.start) * k),
+                bias: to.bias,
+                slopes: to.slopes,
+                pixels: 0..0,
+                out: if average { sums.as_mut_ptr() } else { to.out },
+                out_channel: self.spec.output.channel_stride,
+                residual: to.residual,
+                residual_channel: to.residual_channel,
+                mask: self.mask.as_ptr(),
+                row: row_of(&self.spec, &self.source),
+                sink: if average { Sink::Sum } else { Sink::Store },
+                epilogue: self.epilogue,
+                input_row: self.source.pixel_row,
+            };
+            let nr = max_nr(self.isa, mr);
+            if pool {
+                let tile = pool_tile(self.isa, mr);
+                for y in part(oh / 2, plan.bands, band) {
+                    args.input = input.wrapping_add(2 * y * self.source.pixel_row);
+                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
+                    args.pixels = 0..ow / 2 * 2;
+                    // SAFETY: rows 2y and 2y + 1 exist in the result, row y in the output.
+                    unsafe { tile(&args) };
+                }
+            } else if plan.flat {
+                let span = (oh - 1) * self.source.pixel_row + ow;
+                let vectors = part(span.div_ceil(lanes), plan.bands, band);
+                // SAFETY: the span lies within source, output and residual, which share the row
+                // distance.
+                unsafe { self.pixel_run(&mut args, mr, nr, vectors, span) };
+            } else {
+                for y in part(oh, plan.bands, band) {
+                    args.input = input.wrapping_add(y * self.source.pixel_row);
+                    if !average {
+                        args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
+                    }
+                    args.residual = to.residual.wrapping_add(y * to.residual_row);
+                    // SAFETY: row y exists in source, output and residual.
+                    unsafe { self.pixel_run(&mut args, mr, nr, 0..ow.div_ceil(lanes), ow) };
+                }
+            }
+            if average {
+                for (m, sums) in sums.chunks_exact(lanes).take(mr).enumerate() {
+                    let mean = pairwise_sum(sums) / (oh * ow) as f32;
+                    // SAFETY: the channel's single element, which this task alone writes.
+                    unsafe { *to.out.add(m * self.spec.output.channel_stride) = mean };
+                }
+            }
+        }
+    }
+
+    /// Covers `vectors` of a segment of `len` pixels with tiles of nearly equal size.
+    ///
+    /// # Safety
+    /// `args` describe a segment of `len` pixels.
+    unsafe fn pixel_run(
+        &self,
+        args: &mut PixelArgs,
+        mr: usize,
+        nr: usize,
+        vectors: Range<usize>,
+        len: usize,
+    ) {
+        let lanes = self.isa.lanes();
+        let mut next = vectors.start;
+        for (size, tiles) in even_tiles(vectors.len(), nr) {
+            let end = next + size * tiles;
+            args.pixels = next * lanes..(end * lanes).min(len);
+            // SAFETY: passed on.
+            unsafe { pixel_tile(self.isa, mr, size)(args) };
+            next = end;
+        }
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn channel_task(
+        &self,
+        plan: &ChannelPlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let per_group = plan.bands * plan.panels.len();
+        let (outer, inner) = (task / per_group, task % per_group);
+        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
+        let (panel, band) = (inner / plan.bands, inner % plan.bands);
+        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let [oh, ow] = self.spec.size;
+        let rows = part(oh, plan.bands, band);
+        if rows.is_empty() {
+            return;
+        }
+        let (first, channels, nv) = plan.panels[panel];
+        let vectors_before: usize = plan.panels[..panel].iter().map(|(_, _, nv)| nv).sum();
+        let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
+        let weights = (group * vectors + vectors_before) * lanes * k;
+        let to = self.addresses(view, image, group * self.spec.group_outputs() + first);
+        let pixels = rows.start * ow..rows.end * ow;
+        for k0 in (0..k).step_by(K_BLOCK) {
+            let mut next = pixels.start;
+            for (px, tiles) in even_tiles(pixels.len(), MAX_PX) {
+                let args = ChannelArgs {
+                    input: self.input_pointer(view, image, group * self.spec.group_inputs()),
+                    pixel_offsets: plan.pixel_offsets[next..].as_ptr(),
+                    pixels: px * tiles,
+                    offsets: self.offsets[k0..].as_ptr(),
+                    k: K_BLOCK.min(k - k0),
+                    weights: view.weights(weights + k0 * nv * lanes),
+                    bias: to.bias,
+                    channels,
+                    first: k0 == 0,
+                    acc: scratch[(next - pixels.start) * nv * lanes..].as_mut_ptr(),
+                };
+                // SAFETY: all offsets were checked with the source; scratch holds the band.
+                unsafe { channel_tile(self.isa, px, nv)(&args) };
+                next += px * tiles;
+            }
+        }
+        let average = self.spec.tail == Tail::GlobalAverage;
+        let mut sums = [0.0f32; 4 * MAX_LANES * MAX_LANES];
+        let args = ChannelStoreArgs {
+            acc: scratch.as_ptr(),
+            panel: nv * lanes,
+            channels,
+            rows: rows.len(),
+            width: ow,
+            out: if average {
+                sums.as_mut_ptr()
+            } else {
+                to.out.wrapping_add(rows.start * self.spec.output.row_stride)
+            },
+            out_channel: self.spec.output.channel_stride,
+            out_row: self.spec.output.row_stride,
+            residual: to.residual.wrapping_add(rows.start * to.residual_row),
+            residual_channel: to.residual_channel,
+            residual_row: to.residual_row,
+            slopes: to.slopes,
+            sink: if average { Sink::Sum } else { Sink::Store },
+            epilogue: self.epilogue,
+        };
+        // SAFETY: the rows exist in output and residual; this task alone writes them.
+        unsafe { (plan.store)(&args) };
+        if average {
+            for (c, sums) in sums.chunks_exact(lanes).take(channels).enumerate() {
+                let mean = pairwise_sum(sums) / (oh * ow) as f32;
+                // SAFETY: the channel's single element, which this task alone writes.
+                unsafe { *to.out.add(c * self.spec.output.channel_stride) = mean };
+            }
+        }
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn depthwise_task(
+        &self,
+        plan: &DepthwisePlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let [oh, ow] = self.spec.size;
+        let channels = self.spec.input.channels;
+        let multiplier = self.spec.group_outputs();
+        let k = self.spec.k();
+        for plane in part(self.spec.input.images * channels, plan.tasks, task) {
+            let (image, channel) = (plane / channels, plane % channels);
+            let input = match &self.source.copy {
+                None => self.input_pointer(view, image, channel),
+                Some(copy) => {
+                    let args = copy.args(plane, view.source.as_ptr(), scratch.as_mut_ptr());
+                    // SAFETY: scratch holds one channel's planes.
+                    unsafe { (self.copy_plane)(&args) };
+                    scratch.as_ptr()
+                }
+            };
+            for o in channel * multiplier..(channel + 1) * multiplier {
+                let to = self.addresses(view, image, o);
+                if let Some(rows) = plan.rows {
+                    let args = DepthwiseArgs {
+                        input,
+                        input_row: self.source.pixel_row / self.spec.stride[0],
+                        weights: view.weights(o * k),
+                        bias: view.inputs.bias.map_or(0.0, |bias| bias[o]),
+                        slope: to.slopes,
+                        rows: oh,
+                        width: ow,
+                        out: to.out,
+                        out_row: self.spec.output.row_stride,
+                        residual: to.residual,
+                        residual_row: to.residual_row,
+                        epilogue: self.epilogue,
+                    };
+                    // SAFETY: the plane lies within source, output and residual.
+                    unsafe { rows(&args) };
+                    continue;
+                }
+                let mut args = PixelArgs {
+                    input,
+                    offsets: self.offsets.as_ptr(),
+                    k,
+                    weights: view.weights(o * k),
+                    bias: to.bias,
+                    slopes: to.slopes,
+                    pixels: 0..0,
+                    out: to.out,
+                    out_channel: 0,
+                    residual: to.residual,
+                    residual_channel: 0,
+                    mask: self.mask.as_ptr(),
+                    row: row_of(&self.spec, &self.source),
+                    sink: Sink::Store,
+                    epilogue: self.epilogue,
+                    input_row: self.source.pixel_row,
+                };
+                let (segments, len) =
+                    if plan.flat { (1, (oh - 1) * self.source.pixel_row + ow) } else { (oh, ow) };
+                for y in 0..segments {
+                    args.input = input.wrapping_add(y * self.source.pixel_row);
+                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
+                    args.residual = to.residual.wrapping_add(y * to.residual_row);
+                    let vectors = 0..len.div_ceil(self.isa.lanes());
+                    // SAFETY: the segment lies within source, output and residual.
+                    unsafe { self.pixel_run(&mut args, 1, max_nr(self.isa, 1), vectors, len) };
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn winograd_task(
+        &self,
+        plan: &WinogradPlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let (image, band) = (task / plan.bands, task % plan.bands);
+        let tile_rows = part(plan.down, plan.bands, band);
+        let [oh, ow] = self.spec.size;
+        let (inputs, lanes) = (self.spec.input.channels, self.isa.lanes());
+        let (buffer, rest) = scratch.split_at_mut(buffer_len(plan.across));
+        let (patches, products) = rest.split_at_mut(plan.patches_len(inputs));
+        let position = inputs * plan.row;
+        for channel in 0..inputs {
+            let input = self.input_pointer(view, image, channel);
+            for (i, tile_row) in tile_rows.clone().enumerate() {
+                let row = |r: usize| {
+                    let y = tile_row * TILE + r;
+                    if y < oh + 2 {
+                        input.wrapping_add(y * self.source.pixel_row)
+                    } else {
+                        plan.zeros.as_ptr()
+                    }
+                };
+                let args = InputArgs {
+                    rows: [row(0), row(1), row(2), row(3), row(4), row(5)],
+                    columns: ow + 2,
+                    tiles: plan.across,
+                    buffer: buffer.as_mut_ptr(),
+                    out: patches[channel * plan.row + i * plan.across..].as_mut_ptr(),
+                    position,
+                };
+                // SAFETY: `oh + 2` rows of `ow + 2` columns are what a 3 x 3 kernel reads; the
+                // patches have room for a vector past the last tile.
+                unsafe { (plan.input)(&args) };
+            }
+        }
+        let tiles = (tile_rows.len() * plan.across).next_multiple_of(lanes);
+        for block in &plan.blocks {
+            let mr = block.len();
+            let product_position = mr * plan.row;
+            for f in 0..POSITIONS {
+                let weights = (block.start * POSITIONS + f * mr) * inputs;
+                let mut args = PixelArgs {
+                    input: patches[f * position..].as_ptr(),
+                    offsets: plan.offsets.as_ptr(),
+                    k: inputs,
+                    weights: view.weights(weights),
+                    bias: self.zeros.as_ptr(),
+                    slopes: std::ptr::null(),
+                    pixels: 0..0,
+                    out: products[f * product_position..].as_mut_ptr(),
+                    out_channel: plan.row,
+                    residual: std::ptr::null(),
+                    residual_channel: 0,
+                    mask: plan.mask.as_ptr(),
+                    row: plan.row,
+                    sink: Sink::Store,
+                    epilogue: plan.plain,
+                    input_row: 0,
+                };
+                let vectors = 0..tiles / lanes;
+                // SAFETY: patches and products hold `row` tiles per channel, `row >= tiles`.
+                unsafe { self.pixel_run(&mut args, mr, max_nr(self.isa, mr), vectors, tiles) };
+            }
+            for m in 0..mr {
+                let channel = block.start + m;
+                let to = self.addresses(view, image, channel);
+                let mut sums = [0.0f32; MAX_LANES];
+                let sink = TileSink::new(self.spec.tail);
+                for (i, tile_row) in tile_rows.clone().enumerate() {
+                    let y = tile_row * TILE;
+                    let out_y = if sink == TileSink::MaxPool2 { y / 2 } else { y };
+                    let args = OutputArgs {
+                        products: products[m * plan.row + i * plan.across..].as_ptr(),
+                        position: product_position,
+                        rows: oh - y,
+                        columns: ow,
+                        bias: view.inputs.bias.map_or(0.0, |bias| bias[channel]),
+                        slope: to.slopes,
+                        out: if sink == TileSink::Sum {
+                            sums.as_mut_ptr()
+                        } else {
+                            to.out.wrapping_add(out_y * self.spec.output.row_stride)
+                        },
+                        out_row: self.spec.output.row_stride,
+                        residual: to.residual.wrapping_add(y * to.residual_row),
+                        residual_row: to.residual_row,
+                        sink,
+                        epilogue: self.epilogue,
+                    };
+                    // SAFETY: the rows exist in output and residual; this task alone writes them.
+                    unsafe { (plan.output)(&args) };
+                }
+                if sink == TileSink::Sum {
+                    let index = task * self.spec.output.channels + channel;
+                    // SAFETY: the workspace has an element per task and channel, which this task
+                    // alone writes.
+                    unsafe { *view.sums.add(index) = pairwise_sum(&sums[..lanes]) };
+                }
+            }
+        }
+    }
+
+    /// Adds up what the bands left in `sums`, in order.
+    ///
+    /// # Safety
+    /// Lengths are checked; all tasks of the stage before are complete.
+    pub(super) unsafe fn average_bands(&self, plan: &WinogradPlan, view: &RunView<'_>) {
+        let channels = self.spec.output.channels;
+        let pixels = (self.spec.size[0] * self.spec.size[1]) as f32;
+        for image in 0..self.spec.input.images {
+            for channel in 0..channels {
+                let mut sum = 0.0;
+                for band in 0..plan.bands {
+                    let index = (image * plan.bands + band) * channels + channel;
+                    // SAFETY: as where it was written.
+                    sum += unsafe { *view.sums.add(index) };
+                }
+                // SAFETY: the channel's single element.
+                unsafe { *self.addresses(view, image, channel).out = sum / pixels };
+            }
+        }
+    }
+}
+
+/// The slices of one run, with the source resolved.
+pub(super) struct RunView<'a> {
+    pub(super) source: &'a [f32],
+    pub(super) inputs: &'a ConvInputs<'a>,
+    pub(super) output: Output<'a>,
+    /// Means in the making, one per image, band and channel (see [`Conv::stages`]).
+    pub(super) sums: *mut f32,
+}
+
+impl RunView<'_> {
+    fn weights(&self, index: usize) -> *const f32 {
+        self.inputs.weights.as_ptr().wrapping_add(index)
+    }
+}
+
+struct Addresses {
+    bias: *const f32,
+    slopes: *const f32,
+    residual: *const f32,
+    residual_channel: usize,
+    residual_row: usize,
+    out: *mut f32,
+}
+
+/// Sum in a fixed pairwise order.
+fn pairwise_sum(values: &[f32]) -> f32 {
+    match values {
+        [] => 0.0,
+        [x] => *x,
+        _ => {
+            let (a, b) = values.split_at(values.len() / 2);
+            pairwise_sum(a) + pairwise_sum(b)
+        }
+    }
+}
