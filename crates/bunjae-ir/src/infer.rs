@@ -47,7 +47,7 @@ impl Op {
                     };
                     dims.push(window.output(size, false)?);
                 }
-                bias(inputs.get(2), &dims[1])?;
+                bias(inputs, &dims[1])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::ConvTranspose2d(op) => {
@@ -80,7 +80,7 @@ impl Op {
                     let spread = size.add(-1)?.product(&Dim::Fixed(op.stride[axis]))?;
                     dims.push(at_least_one(spread.add(extent + rest)?)?);
                 }
-                bias(inputs.get(2), &dims[1])?;
+                bias(inputs, &dims[1])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::Linear => {
@@ -94,7 +94,7 @@ impl Op {
                     equal("input features", "weight", &weight.dims[1], "input", last)?;
                     *last = weight.dims[0].clone();
                 }
-                bias(inputs.get(2), &weight.dims[0])?;
+                bias(inputs, &weight.dims[0])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::MatMul => {
@@ -514,10 +514,11 @@ fn conv_channels(groups: Groups, channels: &Dim, weight: &[Dim]) -> Result<(), S
     }
 }
 
-fn bias(operand: Option<&&TensorType>, channels: &Dim) -> Result<(), ShapeError> {
-    let Some(operand) = operand else { return Ok(()) };
+/// Checks the optional third operand of convolutions and linear layers.
+fn bias(inputs: &[&TensorType], channels: &Dim) -> Result<(), ShapeError> {
+    let Some(operand) = inputs.get(2) else { return Ok(()) };
     rank_is("bias", operand, 1)?;
-    float("bias", operand)?;
+    same_dtype("bias", inputs[0], operand)?;
     equal("output channels", "bias", &operand.dims[0], "weight", channels)
 }
 
@@ -655,8 +656,9 @@ fn scaled(size: &Dim, scale: f32) -> Result<Dim, ShapeError> {
     }
     let result = match size {
         Dim::Fixed(size) => {
-            let result = (*size as f64 * f64::from(scale)).floor();
-            if result > u32::MAX.into() {
+            // In f32, as ONNX defines it: 6 times the f32 nearest to 7/3 is 14, in f64 only 13.99...
+            let result = (*size as f32 * scale).floor();
+            if result > u32::MAX as f32 {
                 return Err(ShapeError::Setting(format!("{size} times {scale} is too large")));
             }
             Dim::Fixed(result as usize)

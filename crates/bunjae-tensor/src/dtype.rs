@@ -88,6 +88,7 @@ macro_rules! elements {
         impl sealed::Sealed for $ty {}
         impl Element for $ty {
             const DTYPE: DType = DType::$dtype;
+            #[inline]
             fn to_f64(self) -> f64 {
                 self as f64
             }
