@@ -539,3 +539,52 @@ impl Found<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::examples::examples;
+
+    /// An axis that no relation mentions would be cut without anyone being asked.
+    #[test]
+    fn every_operator_speaks_of_every_axis() {
+        for example in examples() {
+            let inputs: Vec<&TensorType> = example.inputs.iter().collect();
+            let outputs = example.op.infer(&inputs).unwrap();
+            let outputs: Vec<&TensorType> = outputs.iter().collect();
+            let mut spoken = BTreeSet::new();
+            for relation in example.op.relations(&inputs, &example.weights, &outputs) {
+                match relation {
+                    Same(a, b) | Span { part: a, whole: b, .. } => spoken.extend([a, b]),
+                    Merge { parts, whole } => spoken.extend(parts.into_iter().chain([whole])),
+                    Block { axis, .. } | Produces(axis) | Contracts(axis) => {
+                        spoken.insert(axis);
+                    }
+                    Pinned { axis, .. } => {
+                        spoken.insert(axis);
+                    }
+                }
+            }
+            let axes = |types: &[&TensorType], of: fn(usize) -> Operand| -> Vec<Axis> {
+                let ranks = types.iter().enumerate();
+                ranks
+                    .flat_map(|(at, ty)| (0..ty.rank()).map(move |axis| Axis { of: of(at), axis }))
+                    .collect()
+            };
+            let all = axes(&inputs, Operand::In).into_iter().chain(axes(&outputs, Operand::Out));
+            for axis in all {
+                assert!(spoken.contains(&axis), "{} says nothing of {axis:?}", example.op.name());
+            }
+            assert!(
+                spoken.iter().all(|axis| match axis.of {
+                    Operand::In(at) => axis.axis < inputs[at].rank(),
+                    Operand::Out(at) => axis.axis < outputs[at].rank(),
+                }),
+                "{} speaks of axes that it does not have",
+                example.op.name()
+            );
+        }
+    }
+}

@@ -10,6 +10,8 @@
 
 pub mod fill;
 pub mod golden;
+pub mod onnx_runtime;
+pub mod random_graph;
 mod surroundings;
 
 pub use surroundings::{data_dir, python};
