@@ -107,6 +107,13 @@ fn operands(min: usize, max: usize) -> String {
     }
 }
 
+fn duplicate(what: &str, name: &str) -> String {
+    match name {
+        "" => format!("more than one {what} has no name"),
+        name => format!("the {what} name `{name}` is used twice"),
+    }
+}
+
 /// What can be wrong with a graph as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GraphError {
@@ -129,7 +136,7 @@ pub enum GraphError {
         operand: usize,
     },
     /// Two weights or inputs of one name, two nodes, or two outputs.
-    #[error("the {what} name `{name}` is used twice")]
+    #[error("{}", duplicate(what, name))]
     DuplicateName {
         /// "input", "weight", "node" or "output".
         what: &'static str,

@@ -1,2 +1,41 @@
-//! bunjae
-fn main() {}
+//! The program `bunjae`: look at image networks, count what they cost, cut them, compare them.
+//!
+//! Owns the command line: arguments ([`args`]), one module for each command ([`command`]), how
+//! reports are laid out ([`page`]) and printed ([`output`]), what an error says ([`failure`]), and
+//! the exit codes: 0 done, 1 a check that was asked for failed, 2 an error.
+//!
+//! Never here: anything that computes with a model. A command wires the crates below it and shows
+//! what they return; what another program could want lives in one of them.
+#![forbid(unsafe_code)]
+
+mod args;
+mod command;
+mod failure;
+mod interrupt;
+mod model;
+mod number;
+mod output;
+mod page;
+mod provenance;
+#[cfg(test)]
+mod reference;
+
+use std::process::ExitCode;
+
+use command::Outcome;
+use output::Output;
+
+fn main() -> ExitCode {
+    // Wrong arguments and `--help` end the program in here, with exit codes 2 and 0.
+    let cli = args::parse();
+    let output = Output::new(&cli.global);
+    let outcome = interrupt::install().and_then(|()| command::run(&cli.command, &output));
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -126,10 +126,7 @@ impl<'a> Cursor<'a> {
         if !self.rest().starts_with(is_plain_char) {
             return Err(self.expected(what));
         }
-        let name = self.take_while(is_plain_char);
-        let trimmed = name.trim_end_matches(':');
-        self.at -= name.len() - trimmed.len();
-        if trimmed.is_empty() { Err(self.expected(what)) } else { Ok(trimmed.to_string()) }
+        Ok(self.take_while(is_plain_char).to_string())
     }
 
     /// Takes `@` and a name.
@@ -235,7 +232,8 @@ mod tests {
     fn names_are_told_apart() {
         let name = |text| Cursor::new(1, text).tensor();
         assert_eq!(name("%12"), Ok(Some(Name::Result(12))));
-        assert_eq!(name(" %x:0: f32"), Ok(Some(Name::Input("x:0".into()))));
+        assert_eq!(name(" %x-0: f32"), Ok(Some(Name::Input("x-0".into()))));
+        assert_eq!(name("%x:f32[2]"), Ok(Some(Name::Input("x".into()))));
         assert_eq!(name("%\"12\""), Ok(Some(Name::Input("12".into()))));
         assert_eq!(name("@1/w-a,"), Ok(Some(Name::Weight("1/w-a".into()))));
         assert_eq!(name("x"), Ok(None));

@@ -27,9 +27,9 @@
 //! - `out` is an output and, after `;`, its name.
 //! - Inputs, weights and nodes are listed in the order in which they were added to the graph, and
 //!   used only after that.
-//! - Names of other characters than letters, digits, `_ . : / -`, names that end with `:` and names
-//!   of inputs that begin with a digit are quoted: `%"1"`. Quoted text knows the escapes `\"`, `\\`,
-//!   `\n`, `\r`, `\t` and `\u{1f}`.
+//! - Names of other characters than letters, digits and `_ . / -`, and names of inputs that begin
+//!   with a digit, are quoted: `%"1"`. Quoted text knows the escapes `\"`, `\\`, `\n`, `\r`, `\t` and
+//!   `\u{1f}`.
 //! - A line that begins with `;` is a comment.
 
 mod cursor;
@@ -70,13 +70,12 @@ impl std::fmt::Display for Graph {
 
 /// True for a character of a name that needs no quotes.
 fn is_plain_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '/' | '-')
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')
 }
 
 /// True for a name that needs no quotes.
 fn is_plain(name: &str) -> bool {
-    // A colon at the end would read as the one before the type.
-    !name.is_empty() && name.chars().all(is_plain_char) && !name.ends_with(':')
+    !name.is_empty() && name.chars().all(is_plain_char)
 }
 
 /// True for an input's name that needs no quotes; numbers stand for results.

@@ -312,7 +312,7 @@ impl Conv {
             Plan::Pixel(plan) => outer * plan.bands * plan.chunks,
             Plan::Channel(plan) => outer * plan.bands * plan.panels.len(),
             Plan::Depthwise(plan) => plan.tasks,
-            Plan::Winograd(plan) => outer * plan.bands,
+            Plan::Winograd(plan) => outer * plan.tasks(),
         };
         [copies, tasks, usize::from(self.sums_bands())]
     }

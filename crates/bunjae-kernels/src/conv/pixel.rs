@@ -83,26 +83,26 @@ pub(super) struct PixelArgs {
 /// `MR` channels by `NR` vectors.
 struct PixelTile<const MR: usize, const NR: usize>;
 
-/// The accumulation shared by both bodies: vector `j` is read at `x + step(j)`.
+/// The accumulation shared by all bodies: product `k` reads vector `j` at `at(k) + step(j)`, and
+/// the sums of channel `m` start from `bias[m]`.
 ///
 /// # Safety
-/// For every `k` and `j`, `LANES` elements are readable at `x + offsets[k] + step(j)`; `k * MR`
-/// weights and `MR` biases are readable; the instruction set is present.
+/// For every `k` and `j`, `LANES` elements are readable at `at(k) + step(j)`; `k * MR` weights are
+/// readable; the instruction set is present.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
-    a: &PixelArgs,
-    x: *const f32,
+    products: usize,
+    weights: *const f32,
+    bias: [S::V; MR],
+    at: impl Fn(usize) -> *const f32,
     step: impl Fn(usize) -> usize,
 ) -> [[S::V; NR]; MR] {
     // SAFETY: the caller vouches for all addresses formed here.
     unsafe {
-        let mut acc = [[S::zero(); NR]; MR];
-        for m in 0..MR {
-            acc[m] = [S::splat(*a.bias.add(m)); NR];
-        }
-        let mut w = a.weights;
-        for k in 0..a.k {
-            let xk = x.offset(*a.offsets.add(k));
+        let mut acc = bias.map(|b| [b; NR]);
+        let mut w = weights;
+        for k in 0..products {
+            let xk = at(k);
             // The smaller side is held in registers, the larger one streamed.
             if NR <= MR {
                 let mut xs = [S::zero(); NR];
@@ -133,6 +133,30 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
     }
 }
 
+impl PixelArgs {
+    /// The biases, and the address of product `k` for the pixel at `p`.
+    ///
+    /// # Safety
+    /// `MR` biases are readable; the closure is called with `k` below `self.k`.
+    #[inline(always)]
+    unsafe fn operands<S: Simd, const MR: usize>(
+        &self,
+        p: usize,
+    ) -> ([S::V; MR], impl Fn(usize) -> *const f32) {
+        // SAFETY: the caller vouches for the biases.
+        let bias = unsafe {
+            let mut bias = [S::zero(); MR];
+            for m in 0..MR {
+                bias[m] = S::splat(*self.bias.add(m));
+            }
+            bias
+        };
+        let x = self.input.wrapping_add(p);
+        // SAFETY: the caller asks for offsets that exist.
+        (bias, move |k| x.wrapping_offset(unsafe { *self.offsets.add(k) }))
+    }
+}
+
 impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
     /// Reads whole vectors: up to `LANES - 1` elements past the last pixel of the segment.
     #[inline(always)]
@@ -150,7 +174,8 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
             // to whole vectors, lies within the input, and that `count` pixels from `p` lie within
             // output and residual; the mask reaches a whole tile past any position in a row.
             unsafe {
-                let mut acc = accumulate::<S, MR, NR>(a, a.input.add(p), |j| j * l);
+                let (bias, at) = a.operands::<S, MR>(p);
+                let mut acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
                 let whole = count == NR * l;
                 let lanes = |j: usize| {
                     if whole { l } else { count.saturating_sub(j * l).min(l) }
@@ -218,7 +243,8 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
             // SAFETY: as for `PixelTile`, for two rows; `n` pooled pixels from `p / 2` lie within
             // the output. The plan refuses residuals.
             unsafe {
-                let mut acc = accumulate::<S, MR, 4>(a, a.input.add(p), step);
+                let (bias, at) = a.operands::<S, MR>(p);
+                let mut acc = accumulate::<S, MR, 4>(a.k, a.weights, bias, at, step);
                 for m in 0..MR {
                     let slope = a.slopes.wrapping_add(m);
                     let monotone = a.epilogue.is_clamp();
@@ -242,21 +268,83 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
     }
 }
 
+/// Arguments of [`ProductTile`]: several matrix products of the same shape.
+pub(super) struct ProductArgs {
+    pub(super) products: usize,
+    /// `k` rows of vectors per product.
+    pub(super) input: *const f32,
+    pub(super) input_product: usize,
+    pub(super) input_row: usize,
+    pub(super) k: usize,
+    /// `k x MR` weights per product.
+    pub(super) weights: *const f32,
+    /// `MR` rows of vectors per product.
+    pub(super) out: *mut f32,
+    pub(super) out_product: usize,
+    pub(super) out_row: usize,
+    /// Tiles of `NR` vectors per row.
+    pub(super) tiles: usize,
+}
+
+/// `MR` rows by `NR` vectors of plain matrix products, without the ceremony of [`PixelTile`],
+/// which counts when `k` is a few dozen.
+struct ProductTile<const MR: usize, const NR: usize>;
+
+impl<const MR: usize, const NR: usize> Body<ProductArgs> for ProductTile<MR, NR> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &ProductArgs) {
+        if S::REGISTERS < 32 && MR * NR > 12 {
+            unreachable!("a tile of {MR} by {NR} does not fit the registers");
+        }
+        let l = S::LANES;
+        for product in 0..a.products {
+            for tile in 0..a.tiles {
+                // SAFETY: rows have `tiles * NR` whole vectors, by the plan.
+                unsafe {
+                    let p = tile * NR * l;
+                    let x = a.input.add(product * a.input_product + p);
+                    let at = |k: usize| x.add(k * a.input_row);
+                    let weights = a.weights.add(product * a.k * MR);
+                    let zeros = [S::zero(); MR];
+                    let acc = accumulate::<S, MR, NR>(a.k, weights, zeros, at, |j| j * l);
+                    let out = a.out.add(product * a.out_product + p);
+                    for m in 0..MR {
+                        for j in 0..NR {
+                            S::store(out.add(m * a.out_row + j * l), acc[m][j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Matches a tile size to its instance of `$body`.
+macro_rules! sized_entry {
+    ($isa:ident, $mr:ident, $nr:ident, $body:ident, $args:ty) => {
+        sized_entry!(@ $isa, $mr, $nr, $body, $args,
+            (1: 1 2 3 4 5 6 7 8) (2: 1 2 3 4 5 6 7 8) (3: 1 2 3 4 5 6 7 8) (4: 1 2 3 4 5 6)
+            (5: 1 2 3 4 5) (6: 1 2 3 4) (7: 1 2 3) (8: 1 2 3))
+    };
+    (@ $isa:ident, $mr:ident, $nr:ident, $body:ident, $args:ty,
+        $(($m:literal: $($n:literal)*))*) => {
+        match ($mr, $nr) {
+            $($(($m, $n) => entry::<$body<$m, $n>, $args>($isa),)*)*
+            _ => unreachable!("no tile of {} channels by {} vectors", $mr, $nr),
+        }
+    };
+}
+
 /// The instance of [`PixelTile`] for a size within [`max_nr`].
 pub(super) fn pixel_tile(isa: Isa, mr: usize, nr: usize) -> Entry<PixelArgs> {
-    macro_rules! instances {
-        ($(($mr:literal: $($nr:literal)*))*) => {
-            match (mr, nr) {
-                $($(($mr, $nr) => entry::<PixelTile<$mr, $nr>, PixelArgs>(isa),)*)*
-                _ => unreachable!("no tile of {mr} channels by {nr} vectors"),
-            }
-        };
-    }
     debug_assert!(nr >= 1 && nr <= max_nr(isa, mr));
-    instances! {
-        (1: 1 2 3 4 5 6 7 8) (2: 1 2 3 4 5 6 7 8) (3: 1 2 3 4 5 6 7 8) (4: 1 2 3 4 5 6)
-        (5: 1 2 3 4 5) (6: 1 2 3 4) (7: 1 2 3) (8: 1 2 3)
-    }
+    sized_entry!(isa, mr, nr, PixelTile, PixelArgs)
+}
+
+/// The instance of [`ProductTile`] for a size within [`max_nr`].
+pub(super) fn product_tile(isa: Isa, mr: usize, nr: usize) -> Entry<ProductArgs> {
+    debug_assert!(nr >= 1 && nr <= max_nr(isa, mr));
+    sized_entry!(isa, mr, nr, ProductTile, ProductArgs)
 }
 
 /// The instance of [`PoolTile`] for up to [`max_pool_mr`] channels.

@@ -4,14 +4,12 @@ use std::ops::Range;
 
 use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
 use super::depthwise::{DepthwiseArgs, depthwise_rows};
-use super::epilogue::Epilogue;
-use super::pixel::{MAX_MR, MAX_TILE, max_nr, max_pool_mr};
+use super::pixel::{MAX_MR, max_nr, max_pool_mr};
 use super::source::Source;
 use super::winograd::{
     InputArgs, OutputArgs, POSITIONS, TILE, buffer_len, input_entry, output_entry, transform_kernel,
 };
 use super::{ConvForm, ConvSpec, Tail};
-use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::output::part;
 use crate::simd::{Entry, MAX_LANES};
@@ -55,17 +53,15 @@ pub(super) struct WinogradPlan {
     /// Output channels as tiles of the matrix products.
     pub(super) blocks: Vec<Range<usize>>,
     pub(super) bands: usize,
+    /// Parts of the channels that are tasks of their own.
+    pub(super) chunks: usize,
     /// Tiles per row and rows of tiles.
     pub(super) across: usize,
     pub(super) down: usize,
     /// Tiles of the largest band, with room for whole vectors past it.
     pub(super) row: usize,
-    pub(super) offsets: Vec<isize>,
-    pub(super) mask: Vec<f32>,
     /// A row of the input below its padding.
     pub(super) zeros: Vec<f32>,
-    /// No epilogue, for the products.
-    pub(super) plain: Epilogue,
     pub(super) input: Entry<InputArgs>,
     pub(super) output: Entry<OutputArgs>,
 }
@@ -277,12 +273,13 @@ impl WinogradPlan {
         let ic = spec.input.channels;
         let tiles = |bands: usize| down.div_ceil(bands) * across;
         let fits = |bands: usize| POSITIONS * ic * tiles(bands) <= PATCHES_LEN;
-        // Two tasks or more if there is work for two threads.
-        let least = if spec.macs() > 8 * TASK_MACS { 2.min(down) } else { 1 };
-        let bands = (least..=down)
+        let bands = (1..=down)
             .filter(|bands| fits(*bands) || *bands == down)
             .min_by_key(|bands| bands * tiles(*bands).div_ceil(isa.lanes()))
             .unwrap_or(1);
+        // Enough work for two threads, but one band: both halves of the channels transform the
+        // input, which is less than what half-filled vectors of tiles would cost.
+        let divide = bands == 1 && spec.input.images == 1 && spec.macs() > 8 * TASK_MACS;
         let vectors = tiles(bands).div_ceil(isa.lanes());
         let cap = best_cap(spec, isa, vectors, 1).0;
         let channels = spec.output.channels;
@@ -291,16 +288,19 @@ impl WinogradPlan {
         WinogradPlan {
             blocks: (0..count).map(|b| part(channels, count, b)).collect(),
             bands,
+            chunks: if divide { 2.min(count) } else { 1 },
             across,
             down,
             row,
-            offsets: (0..ic).map(|c| (c * row) as isize).collect(),
-            mask: vec![f32::from_bits(u32::MAX); row + MAX_TILE],
             zeros: vec![0.0; spec.size[1] + 2],
-            plain: Epilogue::new(Activation::Identity.fused(), None, isa),
             input: input_entry(isa),
             output: output_entry(isa),
         }
+    }
+
+    /// Tasks per image.
+    pub(super) fn tasks(&self) -> usize {
+        self.bands * self.chunks
     }
 
     /// Elements of the transformed patches of a band.

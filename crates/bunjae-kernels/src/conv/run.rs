@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
 use super::depthwise::DepthwiseArgs;
-use super::pixel::{MAX_MR, PixelArgs, Sink, max_nr, pixel_tile, pool_tile};
+use super::pixel::{
+    MAX_MR, PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile,
+};
 use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles, row_of};
 use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
 use super::{Conv, ConvInputs, Tail};
@@ -297,7 +299,8 @@ impl Conv {
         view: &RunView<'_>,
         scratch: &mut [f32],
     ) {
-        let (image, band) = (task / plan.bands, task % plan.bands);
+        let (image, inner) = (task / plan.tasks(), task % plan.tasks());
+        let (band, chunk) = (inner / plan.chunks, inner % plan.chunks);
         let tile_rows = part(plan.down, plan.bands, band);
         let [oh, ow] = self.spec.size;
         let (inputs, lanes) = (self.spec.input.channels, self.isa.lanes());
@@ -329,32 +332,26 @@ impl Conv {
             }
         }
         let tiles = (tile_rows.len() * plan.across).next_multiple_of(lanes);
-        for block in &plan.blocks {
+        for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
             let mr = block.len();
             let product_position = mr * plan.row;
-            for f in 0..POSITIONS {
-                let weights = (block.start * POSITIONS + f * mr) * inputs;
-                let mut args = PixelArgs {
-                    input: patches[f * position..].as_ptr(),
-                    offsets: plan.offsets.as_ptr(),
+            let mut next = 0;
+            for (size, count) in even_tiles(tiles / lanes, max_nr(self.isa, mr)) {
+                let args = ProductArgs {
+                    products: POSITIONS,
+                    input: patches[next * lanes..].as_ptr(),
+                    input_product: position,
+                    input_row: plan.row,
                     k: inputs,
-                    weights: view.weights(weights),
-                    bias: self.zeros.as_ptr(),
-                    slopes: std::ptr::null(),
-                    pixels: 0..0,
-                    out: products[f * product_position..].as_mut_ptr(),
-                    out_channel: plan.row,
-                    residual: std::ptr::null(),
-                    residual_channel: 0,
-                    mask: plan.mask.as_ptr(),
-                    row: plan.row,
-                    sink: Sink::Store,
-                    epilogue: plan.plain,
-                    input_row: 0,
+                    weights: view.weights(block.start * POSITIONS * inputs),
+                    out: products[next * lanes..].as_mut_ptr(),
+                    out_product: product_position,
+                    out_row: plan.row,
+                    tiles: count,
                 };
-                let vectors = 0..tiles / lanes;
                 // SAFETY: patches and products hold `row` tiles per channel, `row >= tiles`.
-                unsafe { self.pixel_run(&mut args, mr, max_nr(self.isa, mr), vectors, tiles) };
+                unsafe { product_tile(self.isa, mr, size)(&args) };
+                next += size * count;
             }
             for m in 0..mr {
                 let channel = block.start + m;
@@ -386,7 +383,7 @@ impl Conv {
                     unsafe { (plan.output)(&args) };
                 }
                 if sink == TileSink::Sum {
-                    let index = task * self.spec.output.channels + channel;
+                    let index = (image * plan.bands + band) * self.spec.output.channels + channel;
                     // SAFETY: the workspace has an element per task and channel, which this task
                     // alone writes.
                     unsafe { *view.sums.add(index) = pairwise_sum(&sums[..lanes]) };

@@ -271,6 +271,7 @@ impl Body<OutputArgs> for OutputTransform {
                     continue;
                 }
                 let lanes = |j: usize| a.columns.saturating_sub(x + j * l).min(l);
+                let mut sum = S::zero();
                 for i in 0..a.rows.min(TILE) {
                     let (e0, e1) = S::interleave(tile[i][0], tile[i][2]);
                     let (o0, o1) = S::interleave(tile[i][1], tile[i][3]);
@@ -286,12 +287,17 @@ impl Body<OutputArgs> for OutputTransform {
                         }
                         if a.sink == TileSink::Store {
                             S::store_n(a.out.add(i * a.out_row + x + j * l), pixels[j], n);
+                        } else if n == l {
+                            sum = S::add(sum, pixels[j]);
                         } else {
                             let mut kept = [0.0f32; MAX_LANES];
-                            S::store_n(kept.as_mut_ptr(), pixels[j], n);
-                            S::store(a.out, S::add(S::load(a.out), S::load(kept.as_ptr())));
+                            S::store_partial(kept.as_mut_ptr(), pixels[j], n);
+                            sum = S::add(sum, S::load(kept.as_ptr()));
                         }
                     }
+                }
+                if a.sink == TileSink::Sum {
+                    S::store(a.out, S::add(S::load(a.out), sum));
                 }
             }
         }
