@@ -1,0 +1,418 @@
+//! From a wish to a cut: which channels go.
+
+use bunjae_ir::{
+    Bindings, ClassId, Convention, CostError, Couplings, CutError, Graph, GraphError, Group,
+};
+use bunjae_passes::remove;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::importance::{Criterion, Importance, Scores};
+use crate::pattern::Pattern;
+use crate::width::{kept_width, round_width};
+
+/// Over which channels the least important ones are sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Within each group: every group loses its share.
+    Local,
+    /// Over all groups together: groups that matter less lose more.
+    Global,
+}
+
+/// How much is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// This share of the channels is removed.
+    Ratio(f64),
+    /// At most this share of the multiply-accumulates is kept, by our exact rule.
+    Macs(f64),
+    /// At most this share of the parameters is kept.
+    Parameters(f64),
+}
+
+/// Everything that decides which channels go.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How channels are judged.
+    pub importance: Importance,
+    /// Over which channels they are compared.
+    pub scope: Scope,
+    /// How much is to go.
+    pub target: Target,
+    /// Ratios of their own for the layers of some names; the last pattern that fits counts. Such
+    /// groups are cut locally and do not take part in a search for a target.
+    pub layer_ratios: Vec<(Pattern, f64)>,
+    /// Layers to leave alone, and with them every layer coupled to one.
+    pub ignore: Vec<Pattern>,
+    /// No group loses more than this share of its channels, whatever the target.
+    pub max_ratio: f64,
+    /// Widths are rounded to a multiple of this.
+    pub round_to: usize,
+    /// Sizes for the graph's symbols, for counting.
+    pub bindings: Bindings,
+}
+
+impl Settings {
+    /// L2 magnitude, locally, without rounding: torch-pruning's `MagnitudePruner`.
+    pub fn new(target: Target) -> Self {
+        Settings {
+            importance: Importance::new(Criterion::L2),
+            scope: Scope::Local,
+            target,
+            layer_ratios: Vec::new(),
+            ignore: Vec::new(),
+            max_ratio: 1.0,
+            round_to: 1,
+            bindings: Bindings::new(),
+        }
+    }
+}
+
+/// What a plan does to the channels that exist in the same tensors.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupPlan {
+    /// The layers that make the channels.
+    pub layers: Vec<String>,
+    /// Their number.
+    pub channels: usize,
+    /// How many indices of the first layer's axis one channel takes: the groups of a grouped
+    /// convolution.
+    pub unit: usize,
+    /// The share that was to go; `None` under a global ranking, which has no share per group.
+    pub requested: Option<f64>,
+    /// How many stay.
+    pub kept: usize,
+    /// Why none were removed, where none were.
+    pub reason: Option<String>,
+}
+
+impl GroupPlan {
+    /// The share of the channels that goes.
+    pub fn achieved(&self) -> f64 {
+        1.0 - self.kept as f64 / self.channels.max(1) as f64
+    }
+}
+
+/// Which channels go, and how that came about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The channels to remove.
+    pub classes: Vec<ClassId>,
+    /// Every group, in the order of the graph, those left alone included.
+    pub groups: Vec<GroupPlan>,
+    /// The ratio that was used: the one asked for, or the one found for a target.
+    pub ratio: f64,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// A share outside its range.
+    #[error("{what} is {value}, but should lie {range}")]
+    Share {
+        /// Which one.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// The range, in words.
+        range: &'static str,
+    },
+    /// A pattern that fits no layer.
+    #[error("no layer with channels is called `{pattern}`; there are {known}")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+        /// Names of layers, the first few.
+        known: String,
+    },
+    /// The target cannot be met by removing channels.
+    #[error(
+        "cannot bring the {what} down to {wanted} ({share:.1} %): with every group cut as far as \
+         it may be, {least} are left"
+    )]
+    OutOfReach {
+        /// "multiply-accumulates" or "parameters".
+        what: &'static str,
+        /// The number asked for.
+        wanted: u64,
+        /// The same in per cent of all.
+        share: f64,
+        /// The least that can be had.
+        least: u64,
+    },
+    /// The network cannot be counted.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// The cut is not possible; a fault of the plan.
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    /// The cut network does not fit together; a fault of the couplings.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// One stratum of a group, ready to be cut.
+struct Candidate {
+    /// The number of channels; without classes where the whole axis is pinned.
+    channels: usize,
+    classes: Vec<ClassId>,
+    /// Places in `classes`, least important first.
+    order: Vec<usize>,
+    scores: Vec<f64>,
+    unit: usize,
+    layers: Vec<String>,
+    own_ratio: Option<f64>,
+    /// Why nothing may be removed, where nothing may.
+    left_alone: Option<String>,
+}
+
+/// Decides which channels of `graph` go.
+///
+/// # Errors
+/// [`PlanError`]: a share out of range, a pattern without a match, a target out of reach.
+pub fn plan(graph: &Graph, couplings: &Couplings, settings: &Settings) -> Result<Plan, PlanError> {
+    check_shares(settings)?;
+    let candidates = candidates(graph, couplings, settings)?;
+    let count = |ratio: f64, by: Counted| -> Result<u64, PlanError> {
+        let kept = widths(&candidates, settings, ratio);
+        let cut = couplings.cut(graph, chosen(&candidates, &kept))?;
+        let cost = remove(graph, &cut)?.cost(&settings.bindings, Convention::Exact)?;
+        Ok(by.of(&cost))
+    };
+    let ratio = match settings.target {
+        Target::Ratio(ratio) => ratio,
+        Target::Macs(share) => search(graph, settings, share, Counted::Macs, count)?,
+        Target::Parameters(share) => search(graph, settings, share, Counted::Parameters, count)?,
+    };
+    let kept = widths(&candidates, settings, ratio);
+    let groups = candidates.iter().zip(&kept).map(|(candidate, &kept)| {
+        let channels = candidate.channels;
+        let requested = match (&candidate.left_alone, candidate.own_ratio, settings.scope) {
+            (Some(_), ..) => Some(0.0),
+            (None, Some(own), _) => Some(own),
+            (None, None, Scope::Local) => Some(ratio),
+            (None, None, Scope::Global) => None,
+        };
+        let reason = (kept == channels).then(|| match &candidate.left_alone {
+            Some(reason) => reason.clone(),
+            None if requested.is_some_and(|ratio| ratio == 0.0) => "the ratio is 0".to_string(),
+            None if settings.scope == Scope::Global && candidate.own_ratio.is_none() => {
+                "all its channels matter more than those removed elsewhere".to_string()
+            }
+            None => "the ratio and its limits leave all its channels".to_string(),
+        });
+        let (layers, unit) = (candidate.layers.clone(), candidate.unit);
+        GroupPlan { layers, channels, unit, requested, kept, reason }
+    });
+    Ok(Plan { groups: groups.collect(), classes: chosen(&candidates, &kept), ratio })
+}
+
+fn check_shares(settings: &Settings) -> Result<(), PlanError> {
+    let removed = |what: String, value: f64| {
+        if (0.0..1.0).contains(&value) {
+            Ok(())
+        } else {
+            Err(PlanError::Share { what, value, range: "between 0 and 1, 1 excluded" })
+        }
+    };
+    let kept = |what: &str, value: f64| {
+        if value > 0.0 && value <= 1.0 {
+            Ok(())
+        } else {
+            let (what, range) = (what.to_string(), "between 0 and 1, 0 excluded");
+            Err(PlanError::Share { what, value, range })
+        }
+    };
+    match settings.target {
+        Target::Ratio(ratio) => removed("the ratio".into(), ratio)?,
+        Target::Macs(share) => kept("the share of multiply-accumulates to keep", share)?,
+        Target::Parameters(share) => kept("the share of parameters to keep", share)?,
+    }
+    for (pattern, ratio) in &settings.layer_ratios {
+        removed(format!("the ratio of `{pattern}`"), *ratio)?;
+    }
+    kept("the maximum ratio", settings.max_ratio)
+}
+
+fn candidates(
+    graph: &Graph,
+    couplings: &Couplings,
+    settings: &Settings,
+) -> Result<Vec<Candidate>, PlanError> {
+    let groups = couplings.groups();
+    let names = |group: &Group| -> Vec<String> {
+        group.producers.iter().map(|producer| graph.node_label(producer.node)).collect()
+    };
+    let all: Vec<Vec<String>> = groups.iter().map(names).collect();
+    let patterns = settings.ignore.iter().chain(settings.layer_ratios.iter().map(|(p, _)| p));
+    for pattern in patterns {
+        if !all.iter().flatten().any(|name| pattern.matches(name)) {
+            let known: Vec<&str> = all.iter().flatten().take(8).map(String::as_str).collect();
+            let more = all.iter().flatten().count().saturating_sub(known.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let known = format!("{}{more}", known.join(", "));
+            return Err(PlanError::NoMatch { pattern: pattern.to_string(), known });
+        }
+    }
+    let mut result = Vec::new();
+    for (group, layers) in groups.iter().zip(all) {
+        let fits = |pattern: &Pattern| layers.iter().any(|name| pattern.matches(name));
+        let ignored = settings.ignore.iter().find(|pattern| fits(pattern));
+        let own = settings.layer_ratios.iter().rev().find(|(pattern, _)| fits(pattern));
+        let Scores { strata, judged } = settings.importance.scores(graph, couplings, group);
+        for (stratum, scores) in group.strata.iter().zip(strata) {
+            let root = group.producers.first().map(|producer| producer.at);
+            let unit = stratum.classes.first().map_or(1, |&class| {
+                couplings.members(class).iter().filter(|m| Some(m.at) == root).count().max(1)
+            });
+            let left_alone = if let Some(pin) = &stratum.pin {
+                Some(format!("{}: {}", pin.place, pin.why))
+            } else if let Some(pattern) = ignored {
+                Some(format!("ignored by `{pattern}`"))
+            } else if stratum.classes.len() < 2 {
+                Some("it has one channel".to_string())
+            } else if !judged {
+                Some("nothing to judge its channels by: no batch normalisation".to_string())
+            } else {
+                None
+            };
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
+            let channels = match stratum.classes.len() {
+                // An axis that is pinned as a whole has no classes, but the report counts it.
+                0 => {
+                    let axes = group.producers.iter().map(|producer| producer.at);
+                    let sizes = axes.filter_map(|at| graph.ty(at.tensor).dims[at.axis].fixed());
+                    sizes.max().unwrap_or(0)
+                }
+                count => count,
+            };
+            result.push(Candidate {
+                channels,
+                classes: stratum.classes.clone(),
+                order,
+                scores,
+                unit,
+                layers: layers.clone(),
+                own_ratio: own.map(|(_, ratio)| *ratio),
+                left_alone,
+            });
+        }
+    }
+    Ok(result)
+}
+
+/// How many channels of each candidate stay at a ratio.
+fn widths(candidates: &[Candidate], settings: &Settings, ratio: f64) -> Vec<usize> {
+    let local = |candidate: &Candidate, ratio: f64| kept_width(candidate.channels, ratio);
+    let free = |candidate: &Candidate| candidate.left_alone.is_none();
+    let ranked = |candidate: &Candidate| {
+        free(candidate) && candidate.own_ratio.is_none() && settings.scope == Scope::Global
+    };
+    let mut kept: Vec<usize> = candidates
+        .iter()
+        .map(|candidate| match candidate.own_ratio {
+            _ if !free(candidate) || ranked(candidate) => candidate.channels,
+            own => local(candidate, own.unwrap_or(ratio)).max(least(candidate, settings)),
+        })
+        .collect();
+    rank(candidates, settings, ratio, ranked, &mut kept);
+    for (candidate, kept) in candidates.iter().zip(&mut kept) {
+        let rounded = round_width(candidate.channels, *kept, candidate.unit, settings.round_to);
+        // Rounding down may break the cap, which is worth more than a round width.
+        if rounded >= least(candidate, settings) {
+            *kept = rounded;
+        }
+    }
+    kept
+}
+
+/// The fewest channels that the maximum ratio leaves; at least 1.
+fn least(candidate: &Candidate, settings: &Settings) -> usize {
+    // A hair less than the product, so that an exact product is not rounded up.
+    let exact = candidate.channels as f64 * (1.0 - settings.max_ratio) - 1e-9;
+    (exact.ceil() as usize).max(1)
+}
+
+/// Takes the least important channels over all ranked candidates until the ratio is reached.
+fn rank(
+    candidates: &[Candidate],
+    settings: &Settings,
+    ratio: f64,
+    ranked: impl Fn(&Candidate) -> bool,
+    kept: &mut [usize],
+) {
+    let mut all: Vec<(f64, usize, usize)> = Vec::new();
+    for (at, candidate) in candidates.iter().enumerate().filter(|(_, c)| ranked(c)) {
+        all.extend(candidate.order.iter().map(|&place| (candidate.scores[place], at, place)));
+    }
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let mut to_go = all.len() - kept_width(all.len(), ratio);
+    for (_, at, _) in all {
+        if to_go > 0 && kept[at] > least(&candidates[at], settings) {
+            kept[at] -= 1;
+            to_go -= 1;
+        }
+    }
+}
+
+/// The channels that go where so many stay.
+fn chosen(candidates: &[Candidate], kept: &[usize]) -> Vec<ClassId> {
+    let of = |(candidate, &kept): (&Candidate, &usize)| {
+        let go = candidate.classes.len().saturating_sub(kept);
+        let order = candidate.order.iter().take(go);
+        order.map(|&place| candidate.classes[place]).collect::<Vec<_>>()
+    };
+    candidates.iter().zip(kept).flat_map(of).collect()
+}
+
+/// What a target counts.
+#[derive(Clone, Copy)]
+enum Counted {
+    Macs,
+    Parameters,
+}
+
+impl Counted {
+    fn of(self, cost: &bunjae_ir::Cost) -> u64 {
+        match self {
+            Counted::Macs => cost.macs,
+            Counted::Parameters => cost.parameters.total,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Counted::Macs => "multiply-accumulates",
+            Counted::Parameters => "parameters",
+        }
+    }
+}
+
+/// The smallest ratio that brings the count down to the share asked for, to within 2^-12.
+fn search(
+    graph: &Graph,
+    settings: &Settings,
+    share: f64,
+    by: Counted,
+    count: impl Fn(f64, Counted) -> Result<u64, PlanError>,
+) -> Result<f64, PlanError> {
+    let whole = by.of(&graph.cost(&settings.bindings, Convention::Exact)?);
+    let wanted = (whole as f64 * share) as u64;
+    let (mut low, mut high) = (0.0, 1.0 - 1e-9);
+    if count(low, by)? <= wanted {
+        return Ok(low);
+    }
+    let least = count(high, by)?;
+    if least > wanted {
+        return Err(PlanError::OutOfReach { what: by.name(), wanted, share: share * 100.0, least });
+    }
+    for _ in 0..12 {
+        let middle = f64::midpoint(low, high);
+        if count(middle, by)? <= wanted { high = middle } else { low = middle }
+    }
+    Ok(high)
+}
