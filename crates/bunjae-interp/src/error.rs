@@ -1,7 +1,7 @@
 //! What can go wrong while computing.
 
 use bunjae_ir::{DimError, ShapeError, TensorType};
-use bunjae_tensor::{MAX_BYTES, TensorError};
+use bunjae_tensor::TensorError;
 use thiserror::Error;
 
 /// Why an operator could not be computed.
@@ -91,11 +91,13 @@ pub enum RunError {
         found: TensorType,
     },
     /// Too much memory would be in use at once.
-    #[error("{node} ({op}): more than {MAX_BYTES} bytes would be in use at once")]
+    #[error("{node} ({op}): more than {limit} bytes would be in use at once")]
     Memory {
         /// The node's label.
         node: String,
         /// The operator's name in the text form.
         op: &'static str,
+        /// The limit in bytes.
+        limit: usize,
     },
 }

@@ -28,6 +28,16 @@ pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
 pub fn run_with(
     graph: &Graph,
     inputs: &[Tensor],
+    observe: impl FnMut(NodeId, &[Tensor]),
+) -> Result<Vec<Tensor>, RunError> {
+    run_within(MAX_BYTES, graph, inputs, observe)
+}
+
+/// As [`run_with`], with another limit to the results in use at once, in bytes.
+fn run_within(
+    limit: usize,
+    graph: &Graph,
+    inputs: &[Tensor],
     mut observe: impl FnMut(NodeId, &[Tensor]),
 ) -> Result<Vec<Tensor>, RunError> {
     let bindings = check_inputs(graph, inputs)?;
@@ -35,8 +45,8 @@ pub fn run_with(
     for (id, node) in graph.node_ids() {
         let op = node.op.name();
         let expected = node.outputs.iter().filter_map(|&output| bytes(graph, output, &bindings));
-        if expected.fold(live.bytes, usize::saturating_add) > MAX_BYTES {
-            return Err(RunError::Memory { node: graph.node_label(id), op });
+        if expected.fold(live.bytes, usize::saturating_add) > limit {
+            return Err(RunError::Memory { node: graph.node_label(id), op, limit });
         }
         let operands: Vec<&Tensor> =
             node.inputs.iter().filter_map(|&operand| live.get(graph, operand)).collect();
@@ -182,4 +192,47 @@ fn check_result(
     let (node, op) = (graph.node_label(id), graph.node(id).op.name());
     let (expected, found) = (expected.clone(), type_of(result));
     Err(RunError::Result { node, op, expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bunjae_ir::TensorType;
+    use bunjae_ir::op::Unary;
+    use bunjae_tensor::DType;
+
+    const KIB: usize = 1024;
+
+    /// A graph whose one input, a KiB large, is copied `copies` times, each from the one before or all
+    /// from the input and kept as outputs.
+    fn copies(copies: usize, chained: bool) -> Graph {
+        let mut graph = Graph::new("copies");
+        let input = graph.input("x", TensorType::new(DType::I8, [KIB])).unwrap();
+        let mut last = input;
+        for at in 0..copies {
+            let from = if chained { last } else { input };
+            last = graph.push(&format!("copy{at}"), Unary::Identity, &[from]).unwrap();
+            if !chained || at + 1 == copies {
+                graph.output(&format!("y{at}"), last).unwrap();
+            }
+        }
+        graph
+    }
+
+    #[test]
+    fn results_are_freed_after_their_last_use() {
+        let x = Tensor::zeros(DType::I8, &[KIB]).unwrap();
+        // While a copy is made, there is the one before.
+        let outputs = run_within(2 * KIB, &copies(30, true), &[x], |_, _| {});
+        assert_eq!(outputs.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_memory_in_use_at_once_is_bounded() {
+        let x = [Tensor::zeros(DType::I8, &[KIB]).unwrap()];
+        let found = run_within(8 * KIB, &copies(9, false), &x, |_, _| {});
+        let error = RunError::Memory { node: "copy8".into(), op: "identity", limit: 8 * KIB };
+        assert_eq!(found, Err(error));
+        assert!(run_within(9 * KIB, &copies(9, false), &x, |_, _| {}).is_ok());
+    }
 }
