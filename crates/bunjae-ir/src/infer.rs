@@ -2,6 +2,7 @@
 
 use bunjae_tensor::DType;
 
+use crate::attr::AttrValue;
 use crate::dim::Dim;
 use crate::error::ShapeError;
 use crate::op::{Groups, Op, Range, Reduction, ResizeTo, Unary};
@@ -47,7 +48,7 @@ impl Op {
                     };
                     dims.push(window.output(size, false)?);
                 }
-                bias(inputs, &dims[1])?;
+                bias(inputs, "output channels", &dims[1])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::ConvTranspose2d(op) => {
@@ -59,7 +60,8 @@ impl Op {
                     Groups::Grouped(count) => {
                         let channels = known(&x.dims[1])?;
                         if count < 2 || channels % count != 0 {
-                            let what = format!("{channels} input channels in {count} groups");
+                            let what =
+                                format!("{channels} input channels do not divide into {count} groups");
                             return Err(ShapeError::Setting(what));
                         }
                         Dim::Fixed(count)
@@ -80,7 +82,7 @@ impl Op {
                     let spread = size.add(-1)?.product(&Dim::Fixed(op.stride[axis]))?;
                     dims.push(at_least_one(spread.add(extent + rest)?)?);
                 }
-                bias(inputs, &dims[1])?;
+                bias(inputs, "output channels", &dims[1])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::Linear => {
@@ -94,7 +96,7 @@ impl Op {
                     equal("input features", "weight", &weight.dims[1], "input", last)?;
                     *last = weight.dims[0].clone();
                 }
-                bias(inputs, &weight.dims[0])?;
+                bias(inputs, "output features", &weight.dims[0])?;
                 one(TensorType { dtype: x.dtype, dims })
             }
             Op::MatMul => {
@@ -105,7 +107,8 @@ impl Op {
                 same_dtype("right operand", x, other)?;
                 let (lead_a, a) = x.dims.split_at(x.rank() - 2);
                 let (lead_b, b) = other.dims.split_at(other.rank() - 2);
-                equal("columns or rows", "left operand", &a[1], "right operand", &b[0])?;
+                let rows = "each row of the left operand";
+                equal("elements", rows, &a[1], "each column of the right one", &b[0])?;
                 let lead = |dims: &[Dim]| TensorType { dtype: x.dtype, dims: dims.to_vec() };
                 let mut result = broadcast(&lead(lead_a), &lead(lead_b))?;
                 result.dims.extend([a[0].clone(), b[1].clone()]);
@@ -129,10 +132,12 @@ impl Op {
                 for (name, operand) in ["gamma", "beta"].into_iter().zip(&inputs[1..]) {
                     same_dtype(name, x, operand)?;
                     if operand.dims != x.dims[op.axis..] {
-                        return Err(ShapeError::Broadcast {
-                            left: x.clone(),
-                            right: (*operand).clone(),
-                        });
+                        let dims = x.dims[op.axis..].to_vec();
+                        let normalised = TensorType { dtype: x.dtype, dims };
+                        let what = format!(
+                            "{name} should be {normalised}, as the normalised axes are, but is {operand}"
+                        );
+                        return Err(ShapeError::Setting(what));
                     }
                 }
                 one(x.clone())
@@ -143,8 +148,8 @@ impl Op {
                 same_dtype("slope", x, slope)?;
                 let result = broadcast(x, slope)?;
                 if result.dims != x.dims {
-                    let (left, right) = (x.clone(), slope.clone());
-                    return Err(ShapeError::Broadcast { left, right });
+                    let what = format!("slope {slope} does not broadcast to the shape of {x}");
+                    return Err(ShapeError::Setting(what));
                 }
                 one(result)
             }
@@ -161,15 +166,20 @@ impl Op {
             Op::Concat(op) => {
                 axis(op.axis, x)?;
                 let mut result = x.clone();
-                for operand in &inputs[1..] {
+                for (place, operand) in (1..).zip(&inputs[1..]) {
                     same_dtype("operand", x, operand)?;
                     rank_is("operand", operand, x.rank())?;
                     for (at, dim) in operand.dims.iter().enumerate() {
                         if at == op.axis {
                             result.dims[at] = result.dims[at].sum(dim)?;
-                        } else {
-                            equal("elements", "an operand", dim, "the first", &x.dims[at])?;
+                        } else if dim.may_equal(&x.dims[at]) {
                             refine(&mut result.dims[at], dim);
+                        } else {
+                            let first = &x.dims[at];
+                            let what = format!(
+                                "operand {place} has {dim} elements along axis {at}, operand 0 has {first}"
+                            );
+                            return Err(ShapeError::Setting(what));
                         }
                     }
                 }
@@ -177,12 +187,17 @@ impl Op {
             }
             Op::Split(op) => {
                 axis(op.axis, x)?;
-                let total = op.sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
-                let total = Dim::Fixed(total.unwrap_or(usize::MAX));
                 if op.sizes.is_empty() || op.sizes.contains(&0) {
-                    return Err(ShapeError::Setting("a part of length 0".into()));
+                    let what = "sizes should name at least one part, each of at least 1 element";
+                    return Err(ShapeError::Setting(what.into()));
                 }
-                equal("elements", "the parts together", &total, "the axis", &x.dims[op.axis])?;
+                let total = op.sizes.iter().fold(0usize, |sum, &size| sum.saturating_add(size));
+                let whole = &x.dims[op.axis];
+                if !Dim::Fixed(total).may_equal(whole) {
+                    let (sizes, axis) = (&op.sizes, op.axis);
+                    let what = format!("the parts {sizes:?} hold {total} elements, axis {axis} {whole}");
+                    return Err(ShapeError::Setting(what));
+                }
                 let part = |&size: &usize| {
                     let mut part = x.clone();
                     part.dims[op.axis] = Dim::Fixed(size);
@@ -212,7 +227,9 @@ impl Op {
                     let reflects = op.mode == crate::op::PadMode::Reflect;
                     if reflects && (before >= limit || after >= limit) {
                         let what =
-                            format!("cannot mirror {before} and {after} of {limit} elements");
+                            format!(
+                                "cannot mirror {before} and {after} of {limit} elements, as the border is not repeated"
+                            );
                         return Err(ShapeError::Setting(what));
                     }
                 }
@@ -233,7 +250,8 @@ impl Op {
                 rank("input", x, 3)?;
                 float("input", x)?;
                 if !matches!(op.kind, Reduction::Mean | Reduction::Max) {
-                    return Err(ShapeError::Setting("a global pool takes mean or max".into()));
+                    let what = format!("pools by mean or max, not {}", op.kind.to_attr());
+                    return Err(ShapeError::Setting(what));
                 }
                 let mut result = x.clone();
                 result.dims[2..].fill(Dim::Fixed(1));
@@ -276,7 +294,11 @@ impl Op {
             Op::Squeeze(op) => {
                 ascending(&op.axes, x)?;
                 for &at in &op.axes {
-                    equal("elements", "a squeezed axis", &Dim::Fixed(1), "the input", &x.dims[at])?;
+                    let dim = &x.dims[at];
+                    if !dim.may_equal(&Dim::Fixed(1)) {
+                        let what = format!("axis {at} has {dim} elements, only one of 1 can go");
+                        return Err(ShapeError::Setting(what));
+                    }
                 }
                 let kept = x.dims.iter().enumerate().filter(|(at, _)| !op.axes.contains(at));
                 one(TensorType { dtype: x.dtype, dims: kept.map(|(_, dim)| dim.clone()).collect() })
@@ -312,7 +334,8 @@ impl Op {
                 let area = op.block.saturating_mul(op.block);
                 let channels = known(&x.dims[1])?;
                 if channels % area != 0 {
-                    let what = format!("{channels} channels in blocks of {area}");
+                    let side = op.block;
+                    let what = format!("{channels} channels do not fill blocks of {side} by {side}");
                     return Err(ShapeError::Setting(what));
                 }
                 let side = Dim::Fixed(op.block);
@@ -352,17 +375,17 @@ fn int(value: usize) -> Result<i64, ShapeError> {
     // Half the range, so that sums of a few of them still fit.
     match i64::try_from(value) {
         Ok(value) if value < i64::MAX / 8 => Ok(value),
-        _ => Err(ShapeError::Setting(format!("{value} is too large"))),
+        _ => Err(ShapeError::Setting(format!("{value} is too large for a size"))),
     }
 }
 
 fn known(dim: &Dim) -> Result<usize, ShapeError> {
-    dim.fixed().ok_or_else(|| ShapeError::Setting(format!("the size {dim} has to be known here")))
+    dim.fixed().ok_or_else(|| ShapeError::Setting(format!("the size {dim} has to be a number here")))
 }
 
 fn positive(what: &str, value: usize) -> Result<(), ShapeError> {
     match value {
-        0 => Err(ShapeError::Setting(format!("a {what} of 0"))),
+        0 => Err(ShapeError::Setting(format!("{what} should be at least 1, but is 0"))),
         _ => Ok(()),
     }
 }
@@ -494,10 +517,10 @@ fn conv_channels(groups: Groups, channels: &Dim, weight: &[Dim]) -> Result<(), S
         Groups::Dense => equal(name, "weight", &weight[1], "input", channels),
         Groups::Grouped(count) => {
             let seen = weight[1].product(&Dim::Fixed(count))?;
-            equal(name, "all groups of the weight", &seen, "input", channels)?;
+            equal(name, "the weight with its groups", &seen, "input", channels)?;
             let filters = known(&weight[0])?;
             if count < 2 || filters % count != 0 {
-                let what = format!("{filters} output channels in {count} groups");
+                let what = format!("{filters} output channels do not divide into {count} groups");
                 return Err(ShapeError::Setting(what));
             }
             Ok(())
@@ -506,7 +529,7 @@ fn conv_channels(groups: Groups, channels: &Dim, weight: &[Dim]) -> Result<(), S
             equal(name, "a depthwise weight", &weight[1], "each group", &Dim::Fixed(1))?;
             let (filters, channels) = (known(&weight[0])?, known(channels)?);
             if channels == 0 || filters % channels != 0 {
-                let what = format!("{filters} depthwise filters for {channels} input channels");
+                let what = format!("{filters} filters do not divide among {channels} input channels");
                 return Err(ShapeError::Setting(what));
             }
             Ok(())
@@ -515,11 +538,11 @@ fn conv_channels(groups: Groups, channels: &Dim, weight: &[Dim]) -> Result<(), S
 }
 
 /// Checks the optional third operand of convolutions and linear layers.
-fn bias(inputs: &[&TensorType], channels: &Dim) -> Result<(), ShapeError> {
+fn bias(inputs: &[&TensorType], what: &'static str, channels: &Dim) -> Result<(), ShapeError> {
     let Some(operand) = inputs.get(2) else { return Ok(()) };
     rank_is("bias", operand, 1)?;
     same_dtype("bias", inputs[0], operand)?;
-    equal("output channels", "bias", &operand.dims[0], "weight", channels)
+    equal(what, "bias", &operand.dims[0], "weight", channels)
 }
 
 /// How far a window of `kernel` taps reaches.
@@ -542,13 +565,21 @@ impl Window {
         positive("dilation", self.dilation)?;
         let window = extent(self.kernel, self.dilation)?;
         let pad = int(self.pad[0])? + int(self.pad[1])?;
+        let stride = int(self.stride)?;
         let free = match size {
-            Dim::Fixed(known) if int(*known)? + pad < window => {
-                return Err(ShapeError::Window { window, size: size.clone(), pad });
+            Dim::Fixed(known) => {
+                let free = int(*known)? + pad - window;
+                // Rounding up counts a window that sticks out, if by less than a step.
+                if free < 0 && !(ceil && free + stride > 0) {
+                    return Err(ShapeError::Window { window, size: size.clone(), pad });
+                }
+                if free < 0 {
+                    return Ok(Dim::Fixed(1));
+                }
+                Dim::Fixed(usize::try_from(free).unwrap_or(0))
             }
             size => size.add(pad - window)?,
         };
-        let stride = int(self.stride)?;
         let rounded = if ceil { free.add(stride - 1)? } else { free };
         let steps = rounded.floor_div(self.stride)?;
         if !ceil {
@@ -563,7 +594,7 @@ impl Window {
             }
             (Dim::Fixed(_), _) => Ok(steps.add(1)?),
             _ if stride + int(self.pad[1])? > window => Err(ShapeError::Setting(
-                "rounding up with this window needs a known picture size".into(),
+                "rounding up with this window and step needs a known picture size".into(),
             )),
             _ => Ok(steps.add(1)?),
         }
@@ -581,9 +612,12 @@ fn pool(
     let mut result = x.clone();
     for at in 0..2 {
         let (kernel, stride, dilation) = (kernel[at], stride[at], dilation[at]);
+        positive("kernel", kernel)?;
+        positive("dilation", dilation)?;
         let window = Window { kernel, stride, dilation, pad: [pad[at], pad[at + 2]] };
         if window.pad.iter().any(|&pad| pad >= kernel.saturating_mul(dilation)) {
-            let what = format!("padding {:?} leaves a window of {kernel} empty", window.pad);
+            let pad = window.pad;
+            let what = format!("with padding {pad:?} a window of {kernel} may lie outside the picture");
             return Err(ShapeError::Setting(what));
         }
         result.dims[2 + at] = window.output(&x.dims[2 + at], ceil)?;
@@ -597,9 +631,11 @@ fn pool(
 /// # Errors
 /// [`ShapeError::Setting`] for a step of 0 or a range without elements.
 pub fn resolve_range(range: &Range, size: usize) -> Result<(usize, usize, i64), ShapeError> {
-    let empty = || ShapeError::Setting(format!("{range:?} takes nothing of {size} elements"));
+    let written = range.to_attr();
+    let empty =
+        || ShapeError::Setting(format!("the range {written} takes nothing of {size} elements"));
     if range.step == 0 {
-        return Err(ShapeError::Setting("a step of 0".into()));
+        return Err(ShapeError::Setting(format!("the range {written} has a step of 0")));
     }
     if size == 0 {
         return Err(empty());
@@ -627,9 +663,13 @@ fn slice(range: &Range, size: &Dim) -> Result<Dim, ShapeError> {
     if let Dim::Fixed(size) = size {
         return Ok(Dim::Fixed(resolve_range(range, *size)?.1));
     }
+    let written = range.to_attr();
     let step = match usize::try_from(range.step) {
         Ok(step) if step > 0 => step,
-        _ => return Err(ShapeError::Setting("a dynamic axis can only be sliced forwards".into())),
+        _ => {
+            let what = format!("the range {written} can only be taken of a known size, not of {size}");
+            return Err(ShapeError::Setting(what));
+        }
     };
     // Without knowing the size, a range is taken to lie inside it.
     let span = match (range.start, range.end) {
@@ -638,13 +678,16 @@ fn slice(range: &Range, size: &Dim) -> Result<Dim, ShapeError> {
         (start, end) if start.signum() == end.signum() || start == 0 => {
             let span = end.saturating_sub(start);
             Dim::Fixed(
-                usize::try_from(span).map_err(|_| ShapeError::Setting("no elements".into()))?,
+                usize::try_from(span).map_err(|_| ShapeError::Setting(format!("the range {written} takes nothing")))?,
             )
         }
         (start, Range::OPEN) => {
             Dim::Fixed(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX))
         }
-        _ => return Err(ShapeError::Setting(format!("cannot slice {size} by {range:?}"))),
+        _ => {
+            let what = format!("the range {written} can only be taken of a known size, not of {size}");
+            return Err(ShapeError::Setting(what));
+        }
     };
     let rounded = span.add(int(step)? - 1)?;
     at_least_one(rounded.floor_div(step)?)
@@ -652,7 +695,7 @@ fn slice(range: &Range, size: &Dim) -> Result<Dim, ShapeError> {
 
 fn scaled(size: &Dim, scale: f32) -> Result<Dim, ShapeError> {
     if !(scale.is_finite() && scale > 0.0) {
-        return Err(ShapeError::Setting(format!("a scale of {scale}")));
+        return Err(ShapeError::Setting(format!("the scale should be above 0, but is {scale}")));
     }
     let result = match size {
         Dim::Fixed(size) => {
@@ -682,8 +725,8 @@ fn quantisation(
     zero: &TensorType,
 ) -> Result<(), ShapeError> {
     if scale.dims != zero.dims {
-        let (left, right) = (scale.clone(), zero.clone());
-        return Err(ShapeError::Broadcast { left, right });
+        let what = format!("scale {scale} and zero point {zero} should have one shape");
+        return Err(ShapeError::Setting(what));
     }
     match scale.dims.as_slice() {
         [] => Ok(()),

@@ -44,10 +44,11 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
-    /// Standard normal, by the Box-Muller transform.
+    /// Standard normal, by the Box-Muller transform, with functions that round alike on every
+    /// platform.
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (2.0 * std::f64::consts::PI * self.unit()).cos()
+        let radius = (-2.0 * libm::log(1.0 - self.unit())).sqrt();
+        radius * libm::cos(2.0 * std::f64::consts::PI * self.unit())
     }
 
     /// Uniform over the integers `0..bound`; 0 when `bound` is 0.
