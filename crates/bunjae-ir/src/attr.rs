@@ -43,11 +43,7 @@ impl fmt::Display for Attr {
 /// A Rust type that can be the type of an operator's setting.
 pub trait AttrValue: Sized {
     /// What the setting looks like, for error messages: "a number".
-    const EXPECTED: &'static str;
-    /// As [`AttrValue::EXPECTED`], with the parts of a list spelled out.
-    fn expected() -> String {
-        Self::EXPECTED.to_string()
-    }
+    fn expected() -> String;
     /// The setting in its text form.
     fn to_attr(&self) -> Attr;
     /// Reads the text form; `None` where it is something else.
@@ -55,7 +51,9 @@ pub trait AttrValue: Sized {
 }
 
 impl AttrValue for bool {
-    const EXPECTED: &'static str = "true or false";
+    fn expected() -> String {
+        "true or false".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Bool(*self)
     }
@@ -65,7 +63,9 @@ impl AttrValue for bool {
 }
 
 impl AttrValue for i64 {
-    const EXPECTED: &'static str = "a whole number";
+    fn expected() -> String {
+        "a whole number".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Int(*self)
     }
@@ -75,7 +75,9 @@ impl AttrValue for i64 {
 }
 
 impl AttrValue for usize {
-    const EXPECTED: &'static str = "a whole number of at least 0";
+    fn expected() -> String {
+        "a whole number of at least 0".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Int(i64::try_from(*self).unwrap_or(i64::MAX))
     }
@@ -85,7 +87,9 @@ impl AttrValue for usize {
 }
 
 impl AttrValue for f32 {
-    const EXPECTED: &'static str = "a number";
+    fn expected() -> String {
+        "a number".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Float(*self)
     }
@@ -105,7 +109,9 @@ impl AttrValue for f32 {
 }
 
 impl AttrValue for DType {
-    const EXPECTED: &'static str = "an element type: f32, f64, i8, u8, i32 or i64";
+    fn expected() -> String {
+        "an element type: f32, f64, i8, u8, i32 or i64".into()
+    }
     fn to_attr(&self) -> Attr {
         Attr::Word(self.name().to_string())
     }
@@ -115,7 +121,6 @@ impl AttrValue for DType {
 }
 
 impl<T: AttrValue> AttrValue for Vec<T> {
-    const EXPECTED: &'static str = "a list";
     fn expected() -> String {
         format!("a list, each {}", T::expected())
     }
@@ -129,7 +134,6 @@ impl<T: AttrValue> AttrValue for Vec<T> {
 }
 
 impl<T: AttrValue, const LEN: usize> AttrValue for [T; LEN] {
-    const EXPECTED: &'static str = "a list of fixed length";
     fn expected() -> String {
         format!("a list of {LEN}, each {}", T::expected())
     }
@@ -148,7 +152,7 @@ pub enum AttrError {
     #[error("there is no operator `{0}`")]
     Operator(String),
     /// The operator has no such setting.
-    #[error("{op} has no attribute `{attribute}`; {}", listed(.known))]
+    #[error("{op} has no setting `{attribute}`; {}", listed(.known))]
     Attribute {
         /// The operator's name.
         op: String,
@@ -221,7 +225,9 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* $variant),* }
 
         impl $crate::attr::AttrValue for $name {
-            const EXPECTED: &'static str = concat!("one of" $(, " `", $word, "`")*);
+            fn expected() -> String {
+                format!("one of {}", [$($word),*].join(", "))
+            }
             fn to_attr(&self) -> $crate::attr::Attr {
                 $crate::attr::Attr::Word(match self { $($name::$variant => $word),* }.to_string())
             }

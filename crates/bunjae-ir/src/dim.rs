@@ -118,10 +118,10 @@ impl Dim {
                 .and_then(|size| size.checked_add(constant))
                 .and_then(|sum| usize::try_from(sum).ok())
                 .map(Dim::Fixed)
-                .ok_or_else(|| DimError::Range(format!("{size} + {constant}"))),
+                .ok_or_else(|| DimError::Range(format!("{size}{constant:+}"))),
             _ if constant == 0 => Ok(self.clone()),
             Dim::Dynamic(expr) => {
-                let range = || DimError::Range(format!("{self} + {constant}"));
+                let range = || DimError::Range(format!("{self}{constant:+}"));
                 match expr.as_ref() {
                     DimExpr::Add(inner, first) => {
                         inner.add(first.checked_add(constant).ok_or_else(range)?)
@@ -161,10 +161,9 @@ impl Dim {
     /// [`DimError::Range`] where a known result does not fit.
     pub fn product(&self, other: &Dim) -> Result<Dim, DimError> {
         match (self, other) {
-            (Dim::Fixed(a), Dim::Fixed(b)) => a
-                .checked_mul(*b)
-                .map(Dim::Fixed)
-                .ok_or_else(|| DimError::Range(format!("{a} * {b}"))),
+            (Dim::Fixed(a), Dim::Fixed(b)) => {
+                a.checked_mul(*b).map(Dim::Fixed).ok_or_else(|| DimError::Range(format!("{a}*{b}")))
+            }
             (dim, Dim::Fixed(1)) | (Dim::Fixed(1), dim) => Ok(dim.clone()),
             (_, Dim::Fixed(0)) | (Dim::Fixed(0), _) => Ok(Dim::Fixed(0)),
             (Dim::Dynamic(expr), Dim::Fixed(b)) | (Dim::Fixed(b), Dim::Dynamic(expr)) => {
@@ -194,7 +193,7 @@ impl Dim {
                 DimExpr::Floor(inner, first) => {
                     let merged = first
                         .checked_mul(divisor)
-                        .ok_or_else(|| DimError::Range(format!("{self} / {divisor}")))?;
+                        .ok_or_else(|| DimError::Range(format!("{self}/{divisor}")))?;
                     inner.floor_div(merged)
                 }
                 DimExpr::Product(inner, Dim::Fixed(factor)) if factor % divisor == 0 => {
@@ -449,6 +448,8 @@ impl Parser<'_> {
         let word = self.word();
         if is_symbol(&word) {
             Ok(Dim::symbol(&word))
+        } else if self.text.trim().is_empty() {
+            Err("a size is missing".into())
         } else {
             word.parse()
                 .map(Dim::Fixed)

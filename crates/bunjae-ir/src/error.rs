@@ -20,7 +20,7 @@ pub enum ShapeError {
         found: usize,
     },
     /// An operand has the wrong number of dimensions.
-    #[error("{operand} should have {expected} dimensions, but is {found}")]
+    #[error("{operand} should have {expected} dimension{}, but is {found}", if expected == "1" { "" } else { "s" })]
     Rank {
         /// Which operand: "input", "weight", ...
         operand: &'static str,

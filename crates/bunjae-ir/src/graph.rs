@@ -208,11 +208,7 @@ impl Graph {
                 &value.ok_or_else(|| GraphError::UnknownTensor { node: node(), operand })?.ty,
             );
         }
-        let checked = op.infer(&types).and_then(|results| {
-            results.iter().try_for_each(check_size)?;
-            Ok(results)
-        });
-        let results = match checked {
+        let results = match op.infer_sized(&types) {
             Ok(results) => results,
             Err(source) => return Err(GraphError::Node { node: place(), op: op.name(), source }),
         };
@@ -445,9 +441,19 @@ impl Graph {
     }
 }
 
-/// Refuses a result that no memory holds, even for one picture.
-pub(crate) fn check_size(ty: &TensorType) -> Result<(), ShapeError> {
-    let known = ty.dims.iter().filter_map(Dim::fixed);
-    let bytes = known.fold(ty.dtype.size(), usize::saturating_mul);
-    if bytes > MAX_BYTES { Err(ShapeError::TooLarge(ty.clone())) } else { Ok(()) }
+impl Op {
+    /// As [`Op::infer`], but refuses a result that no memory holds, even for one picture.
+    pub(crate) fn infer_sized(
+        &self,
+        inputs: &[&TensorType],
+    ) -> Result<Vec<TensorType>, ShapeError> {
+        let results = self.infer(inputs)?;
+        for ty in &results {
+            let known = ty.dims.iter().filter_map(Dim::fixed);
+            if known.fold(ty.dtype.size(), usize::saturating_mul) > MAX_BYTES {
+                return Err(ShapeError::TooLarge(ty.clone()));
+            }
+        }
+        Ok(results)
+    }
 }

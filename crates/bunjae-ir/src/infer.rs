@@ -60,8 +60,9 @@ impl Op {
                     Groups::Grouped(count) => {
                         let channels = known(&x.dims[1])?;
                         if count < 2 || channels % count != 0 {
-                            let what =
-                                format!("{channels} input channels do not divide into {count} groups");
+                            let what = format!(
+                                "{channels} input channels do not divide into {count} groups"
+                            );
                             return Err(ShapeError::Setting(what));
                         }
                         Dim::Fixed(count)
@@ -195,7 +196,9 @@ impl Op {
                 let whole = &x.dims[op.axis];
                 if !Dim::Fixed(total).may_equal(whole) {
                     let (sizes, axis) = (&op.sizes, op.axis);
-                    let what = format!("the parts {sizes:?} hold {total} elements, axis {axis} {whole}");
+                    let what = format!(
+                        "the parts {sizes:?} hold {total} elements, axis {axis} has {whole}"
+                    );
                     return Err(ShapeError::Setting(what));
                 }
                 let part = |&size: &usize| {
@@ -226,10 +229,9 @@ impl Op {
                     let limit = x.dims[at].fixed().unwrap_or(usize::MAX);
                     let reflects = op.mode == crate::op::PadMode::Reflect;
                     if reflects && (before >= limit || after >= limit) {
-                        let what =
-                            format!(
-                                "cannot mirror {before} and {after} of {limit} elements, as the border is not repeated"
-                            );
+                        let what = format!(
+                            "cannot mirror {before} and {after} of {limit} elements, as the border is not repeated"
+                        );
                         return Err(ShapeError::Setting(what));
                     }
                 }
@@ -335,7 +337,8 @@ impl Op {
                 let channels = known(&x.dims[1])?;
                 if channels % area != 0 {
                     let side = op.block;
-                    let what = format!("{channels} channels do not fill blocks of {side} by {side}");
+                    let what =
+                        format!("{channels} channels do not fill blocks of {side} by {side}");
                     return Err(ShapeError::Setting(what));
                 }
                 let side = Dim::Fixed(op.block);
@@ -380,7 +383,8 @@ fn int(value: usize) -> Result<i64, ShapeError> {
 }
 
 fn known(dim: &Dim) -> Result<usize, ShapeError> {
-    dim.fixed().ok_or_else(|| ShapeError::Setting(format!("the size {dim} has to be a number here")))
+    dim.fixed()
+        .ok_or_else(|| ShapeError::Setting(format!("the size {dim} has to be a number here")))
 }
 
 fn positive(what: &str, value: usize) -> Result<(), ShapeError> {
@@ -529,7 +533,8 @@ fn conv_channels(groups: Groups, channels: &Dim, weight: &[Dim]) -> Result<(), S
             equal(name, "a depthwise weight", &weight[1], "each group", &Dim::Fixed(1))?;
             let (filters, channels) = (known(&weight[0])?, known(channels)?);
             if channels == 0 || filters % channels != 0 {
-                let what = format!("{filters} filters do not divide among {channels} input channels");
+                let what =
+                    format!("{filters} filters do not divide among {channels} input channels");
                 return Err(ShapeError::Setting(what));
             }
             Ok(())
@@ -617,7 +622,8 @@ fn pool(
         let window = Window { kernel, stride, dilation, pad: [pad[at], pad[at + 2]] };
         if window.pad.iter().any(|&pad| pad >= kernel.saturating_mul(dilation)) {
             let pad = window.pad;
-            let what = format!("with padding {pad:?} a window of {kernel} may lie outside the picture");
+            let what =
+                format!("with padding {pad:?} a window of {kernel} may lie outside the picture");
             return Err(ShapeError::Setting(what));
         }
         result.dims[2 + at] = window.output(&x.dims[2 + at], ceil)?;
@@ -667,28 +673,31 @@ fn slice(range: &Range, size: &Dim) -> Result<Dim, ShapeError> {
     let step = match usize::try_from(range.step) {
         Ok(step) if step > 0 => step,
         _ => {
-            let what = format!("the range {written} can only be taken of a known size, not of {size}");
+            let what =
+                format!("the range {written} can only be taken of a known size, not of {size}");
             return Err(ShapeError::Setting(what));
         }
     };
     // Without knowing the size, a range is taken to lie inside it.
-    let span = match (range.start, range.end) {
-        (start, Range::OPEN) if start >= 0 => size.add(-start)?,
-        (start, end) if start >= 0 && end < 0 => size.add(end.saturating_sub(start))?,
-        (start, end) if start.signum() == end.signum() || start == 0 => {
-            let span = end.saturating_sub(start);
-            Dim::Fixed(
-                usize::try_from(span).map_err(|_| ShapeError::Setting(format!("the range {written} takes nothing")))?,
-            )
-        }
-        (start, Range::OPEN) => {
-            Dim::Fixed(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX))
-        }
-        _ => {
-            let what = format!("the range {written} can only be taken of a known size, not of {size}");
-            return Err(ShapeError::Setting(what));
-        }
-    };
+    let span =
+        match (range.start, range.end) {
+            (start, Range::OPEN) if start >= 0 => size.add(-start)?,
+            (start, end) if start >= 0 && end < 0 => size.add(end.saturating_sub(start))?,
+            (start, end) if start.signum() == end.signum() || start == 0 => {
+                let span = end.saturating_sub(start);
+                Dim::Fixed(usize::try_from(span).map_err(|_| {
+                    ShapeError::Setting(format!("the range {written} takes nothing"))
+                })?)
+            }
+            (start, Range::OPEN) => {
+                Dim::Fixed(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX))
+            }
+            _ => {
+                let what =
+                    format!("the range {written} can only be taken of a known size, not of {size}");
+                return Err(ShapeError::Setting(what));
+            }
+        };
     let rounded = span.add(int(step)? - 1)?;
     at_least_one(rounded.floor_div(step)?)
 }

@@ -23,11 +23,11 @@ mod text;
 mod types;
 mod verify;
 
+pub use attr::{Attr, AttrError, AttrMap, AttrValue};
+pub use cost::{Convention, Cost, CostError, NodeCost, Parameters, Peak, WeightBytes};
 pub use couplings::{
     ClassId, Couplings, Cut, CutError, Group, Member, Pin, Producer, Stratum, TensorAxis,
 };
-pub use attr::{Attr, AttrError, AttrMap, AttrValue};
-pub use cost::{Convention, Cost, CostError, NodeCost, Parameters, Peak, WeightBytes};
 pub use dim::{Bindings, Dim, DimError, DimExpr};
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output, Source, TensorId, Value};

@@ -23,7 +23,9 @@ pub enum Groups {
 }
 
 impl crate::attr::AttrValue for Groups {
-    const EXPECTED: &'static str = "`dense`, `depthwise` or a number of groups over 1";
+    fn expected() -> String {
+        "`dense`, `depthwise` or a number of groups over 1".into()
+    }
     fn to_attr(&self) -> Attr {
         match self {
             Groups::Dense => Attr::Word("dense".into()),
@@ -231,7 +233,9 @@ impl Range {
 }
 
 impl crate::attr::AttrValue for Range {
-    const EXPECTED: &'static str = "[axis, start, end, step]";
+    fn expected() -> String {
+        "[axis, start, end, step]".into()
+    }
     fn to_attr(&self) -> Attr {
         let Range { axis, start, end, step } = *self;
         let end = if end == Range::OPEN { Attr::Word("end".into()) } else { Attr::Int(end) };
@@ -378,7 +382,9 @@ pub enum ResizeTo {
 }
 
 impl crate::attr::AttrValue for ResizeTo {
-    const EXPECTED: &'static str = "[scale, factor, factor] or [size, height, width]";
+    fn expected() -> String {
+        "[scale, factor, factor] or [size, height, width]".into()
+    }
     fn to_attr(&self) -> Attr {
         let (word, [a, b]) = match self {
             ResizeTo::Scale([h, w]) => ("scale", [h.to_attr(), w.to_attr()]),

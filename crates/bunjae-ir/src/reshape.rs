@@ -41,19 +41,23 @@ pub enum Target {
     Infer,
 }
 
+impl FactorGroup {
+    fn to_attr(&self) -> Attr {
+        let out = self.out.iter().map(|factor| match factor {
+            Factor::Fixed(size) => size.to_attr(),
+            Factor::Rest => Attr::Word("_".into()),
+        });
+        Attr::List(std::iter::once(self.axes.to_attr()).chain(out).collect())
+    }
+}
+
 impl AttrValue for Factors {
-    const EXPECTED: &'static str =
-        "a list of groups [number of axes, sizes...] in which `_` stands for the rest";
+    fn expected() -> String {
+        "a list of groups [number of axes, sizes...] in which `_` stands for the rest".into()
+    }
 
     fn to_attr(&self) -> Attr {
-        let group = |group: &FactorGroup| {
-            let out = group.out.iter().map(|factor| match factor {
-                Factor::Fixed(size) => size.to_attr(),
-                Factor::Rest => Attr::Word("_".into()),
-            });
-            Attr::List(std::iter::once(group.axes.to_attr()).chain(out).collect())
-        };
-        Attr::List(self.0.iter().map(group).collect())
+        Attr::List(self.0.iter().map(FactorGroup::to_attr).collect())
     }
 
     fn from_attr(attr: &Attr) -> Option<Self> {
@@ -175,7 +179,7 @@ impl Factors {
     pub fn apply(&self, input: &[Dim]) -> Result<Vec<Dim>, ShapeError> {
         let fail = || ShapeError::Reshape {
             input: input.to_vec(),
-            target: vec![self.to_attr().to_string()],
+            target: self.0.iter().map(|group| group.to_attr().to_string()).collect(),
         };
         let mut dims = Vec::new();
         let mut at = 0usize;

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use crate::dim::{Dim, is_symbol};
 use crate::error::GraphError;
-use crate::graph::{Graph, Node, NodeId, Source, TensorId, Value, check_size};
+use crate::graph::{Graph, Node, NodeId, Source, TensorId, Value};
 use crate::types::TensorType;
 
 impl Graph {
@@ -164,11 +164,7 @@ impl<'a> Verifier<'a> {
             if types.len() < node.inputs.len() {
                 continue;
             }
-            let inferred = node.op.infer(&types).and_then(|types| {
-                types.iter().try_for_each(check_size)?;
-                Ok(types)
-            });
-            let inferred = match inferred {
+            let inferred = match node.op.infer_sized(&types) {
                 Ok(inferred) => inferred,
                 Err(source) => {
                     let (node, op) = (place(), node.op.name());

@@ -1,6 +1,7 @@
 //! The text form through the public interface: what prints parses back to the same graph, and
 //! whatever is fed to the parser, it answers.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail by panicking, too")]
 
 use bunjae_ir::examples::examples;
 use bunjae_ir::op::{Binary, Conv2d, Groups, PadMode, Unary};

@@ -66,15 +66,16 @@ impl<'a> Cursor<'a> {
     /// The error that something else should stand here.
     pub(super) fn expected(&mut self, what: impl Into<String>) -> ParseError {
         let at = self.place();
-        let word: String = match self.rest().chars().next() {
-            None => String::new(),
-            Some(c) if is_plain_char(c) => {
-                self.rest().chars().take_while(|&c| is_plain_char(c)).take(40).collect()
+        // A word, a sign, or a sign and the name after it.
+        let mut chars = self.rest().chars();
+        let found = match chars.next() {
+            None => "the end of the line".into(),
+            Some(c) if is_plain_char(c) || matches!(c, '%' | '@') => {
+                let word = chars.take_while(|&c| is_plain_char(c)).take(40);
+                format!("`{c}{}`", word.collect::<String>())
             }
-            Some(c) => c.into(),
+            Some(c) => format!("`{c}`"),
         };
-        let found =
-            if word.is_empty() { "the end of the line".into() } else { format!("`{word}`") };
         self.error_at(at, ParseProblem::Expected { expected: what.into(), found })
     }
 
@@ -139,10 +140,11 @@ impl<'a> Cursor<'a> {
         if self.peek() == Some('@') {
             return self.global("the weight's name").map(|name| Some(Name::Weight(name)));
         }
+        let at = self.place();
         if !self.eat('%') {
             return Ok(None);
         }
-        let (at, quoted) = (self.at, self.rest().starts_with('"'));
+        let quoted = self.rest().starts_with('"');
         let name = self.name("the number of a result or an input's name")?;
         if quoted || is_plain_input(&name) {
             return Ok(Some(Name::Input(name)));
@@ -151,23 +153,20 @@ impl<'a> Cursor<'a> {
             Ok(number) if name.bytes().all(|c| c.is_ascii_digit()) => {
                 Ok(Some(Name::Result(number)))
             }
-            _ => Err(self.error_at(
-                at,
-                ParseProblem::Expected {
-                    expected: "the number of a result, or quotes around an input's name that \
-                               begins with a digit"
-                        .into(),
-                    found: format!("`{name}`"),
-                },
-            )),
+            _ => {
+                let expected = "the number of a result, or an input's name, which has to be in \
+                                quotes if it begins with a digit";
+                let (expected, found) = (expected.into(), format!("`%{name}`"));
+                Err(self.error_at(at, ParseProblem::Expected { expected, found }))
+            }
         }
     }
 
-    /// Takes a quoted text.
-    pub(super) fn string(&mut self, what: &str) -> Parsed<String> {
+    /// Takes a quoted text; `expected` says what it is, where there is none.
+    pub(super) fn string(&mut self, expected: &str) -> Parsed<String> {
         let start = self.place();
         if !self.eat('"') {
-            return Err(self.expected(format!("{what} in quotes")));
+            return Err(self.expected(expected));
         }
         let mut text = String::new();
         let rest = self.rest();
@@ -213,7 +212,15 @@ impl<'a> Cursor<'a> {
             return Err(self.expected("a type such as f32[N,3,8,8]"));
         }
         let rest = self.rest();
-        let end = rest.find(']').map_or(rest.len(), |end| end + 1);
+        let Some(end) = rest.find(']').map(|end| end + 1) else {
+            let mut start = self.clone();
+            let dtype = self.word();
+            if !rest[dtype.len()..].starts_with('[') {
+                return Err(start.expected("a type such as f32[N,3,8,8]"));
+            }
+            self.at = self.line.len();
+            return Err(self.expected("`]` at the end of the type"));
+        };
         self.at += end;
         TensorType::parse(&rest[..end]).map_err(|why| {
             // The reason quotes the type, whatever its length.

@@ -55,7 +55,8 @@ impl fmt::Display for ParseError {
         let ParseError { line, column, problem, excerpt, caret } = self;
         let margin = line.to_string().len();
         writeln!(f, "{line}:{column}: {problem}")?;
-        writeln!(f, " {line} | {excerpt}")?;
+        let quoted = format!(" {line} | {excerpt}");
+        writeln!(f, "{}", quoted.trim_end())?;
         write!(f, " {:margin$} | {:caret$}^", "", "")
     }
 }
@@ -132,14 +133,20 @@ pub enum ParseProblem {
     #[error("the sizes of a weight have to be numbers, but this is {0}")]
     SymbolicWeight(TensorType),
     /// A weight that is too large for the text form.
-    #[error("{count} elements; the text form holds at most {limit}{scope}")]
+    #[error("a weight of {count} elements; the text form takes at most {limit}")]
     TooLarge {
         /// The number of elements.
         count: usize,
         /// The largest number there may be.
         limit: usize,
-        /// Of what that is the limit: nothing, or " in all generated weights".
-        scope: &'static str,
+    },
+    /// A short text that asks for a lot of memory.
+    #[error("the generated weights hold {count} elements together; there may be {limit}")]
+    TooMuchGenerated {
+        /// The number of elements of all generated weights so far.
+        count: usize,
+        /// The largest number there may be.
+        limit: usize,
     },
     /// An element that is no number of the weight's type.
     #[error("`{text}` is no {dtype} value")]

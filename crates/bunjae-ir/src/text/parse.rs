@@ -6,7 +6,6 @@ use super::cursor::{Cursor, Name};
 use super::error::{ParseError, ParseProblem};
 use super::value;
 use crate::attr::{Attr, AttrError, AttrMap};
-use crate::error::GraphError;
 use crate::graph::{Graph, TensorId};
 use crate::op::Op;
 use crate::types::TensorType;
@@ -90,9 +89,9 @@ impl Parser {
     /// Reads `"key" = "value"`.
     fn metadata(&mut self, cursor: &mut Cursor<'_>) -> Parsed<()> {
         let at = cursor.place();
-        let key = cursor.string("the key")?;
+        let key = cursor.string("the key in quotes")?;
         cursor.expect('=', "after the key")?;
-        let value = cursor.string("the value")?;
+        let value = cursor.string("the value in quotes")?;
         end(cursor)?;
         if self.graph.metadata.contains_key(&key) {
             return Err(cursor.error_at(at, ParseProblem::Duplicate { what: "the key", name: key }));
@@ -225,7 +224,7 @@ impl Parser {
             }
         }
         let results = self.graph.push_multi(&node_name, op, &operands);
-        let results = results.map_err(|error| cursor.error_at(op_at, operands_problem(error)))?;
+        let results = results.map_err(|error| cursor.error_at(op_at, error))?;
         self.results.extend(numbers.iter().map(|&(_, number)| number).zip(results));
         Ok(())
     }
@@ -233,7 +232,8 @@ impl Parser {
     /// The types of the results of `op`.
     fn inferred(&self, op: &Op, operands: &[TensorId]) -> Result<Vec<TensorType>, ParseProblem> {
         let operands: Vec<&TensorType> = operands.iter().map(|&id| self.graph.ty(id)).collect();
-        op.infer(&operands).map_err(|source| ParseProblem::Operands { op: op.name(), source })
+        let inferred = op.infer_sized(&operands);
+        inferred.map_err(|source| ParseProblem::Operands { op: op.name(), source })
     }
 
     /// Reads what stands for a tensor that was added above; nothing where none stands here.
@@ -325,7 +325,7 @@ fn setting(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Attr> {
 /// Reads `; "name"`, if it stands there, and the end of the line.
 fn trailing_name(cursor: &mut Cursor<'_>) -> Parsed<String> {
     let name = if cursor.eat(';') {
-        cursor.string("a name (comments stand on lines of their own)")?
+        cursor.string("a name in quotes (comments stand on lines of their own)")?
     } else {
         String::new()
     };
@@ -334,17 +334,15 @@ fn trailing_name(cursor: &mut Cursor<'_>) -> Parsed<String> {
 }
 
 fn end(cursor: &mut Cursor<'_>) -> Parsed<()> {
-    if cursor.at_end() { Ok(()) } else { Err(cursor.expected("the end of the line")) }
+    match cursor.peek() {
+        None => Ok(()),
+        Some(';') => {
+            Err(cursor.expected("the end of the line (comments stand on lines of their own)"))
+        }
+        Some(_) => Err(cursor.expected("the end of the line")),
+    }
 }
 
 fn listed(types: &[TensorType]) -> String {
     types.iter().map(TensorType::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Leaves out the node's name, which stands on the line that the error quotes.
-fn operands_problem(error: GraphError) -> ParseProblem {
-    match error {
-        GraphError::Node { op, source, .. } => ParseProblem::Operands { op, source },
-        other => ParseProblem::Graph(other),
-    }
 }

@@ -150,8 +150,8 @@ pub(super) fn read(
     };
     let count = element_count(&shape).unwrap_or(usize::MAX);
     if count > MAX_ELEMENTS {
-        let (limit, scope) = (MAX_ELEMENTS, "");
-        return Err(cursor.error_at(at, ParseProblem::TooLarge { count, limit, scope }));
+        let limit = MAX_ELEMENTS;
+        return Err(cursor.error_at(at, ParseProblem::TooLarge { count, limit }));
     }
     if cursor.eat('[') {
         return with_element!(ty.dtype, T => list::<T>(cursor, at, ty, &shape));
@@ -168,8 +168,8 @@ pub(super) fn read(
     }
     *generated = generated.saturating_add(count);
     if *generated > MAX_ELEMENTS {
-        let (count, limit, scope) = (*generated, MAX_ELEMENTS, " in all generated weights");
-        return Err(cursor.error_at(at, ParseProblem::TooLarge { count, limit, scope }));
+        let (count, limit) = (*generated, MAX_ELEMENTS);
+        return Err(cursor.error_at(at, ParseProblem::TooMuchGenerated { count, limit }));
     }
     with_element!(ty.dtype, T => generate::<T>(cursor, at, generator, &shape, count))
 }
@@ -205,6 +205,9 @@ fn element<T: Literal>(
     ends: [char; 2],
 ) -> Result<T, ParseError> {
     let at = cursor.place();
+    if cursor.peek().is_some_and(|c| ends.contains(&c)) {
+        return Err(cursor.expected(format!("an element of type {dtype}")));
+    }
     let text = cursor.until(ends, &format!("`{}` or `{}`", ends[0], ends[1]))?;
     T::read(text).ok_or_else(|| {
         let text = text.chars().take(40).collect();
@@ -382,8 +385,12 @@ mod tests {
             ("f32[2]", "rand(sed=1)", "expected `seed=`, found `sed`"),
             ("f32[2]", "rand", "expected `(` and `seed=...`, found the end of the line"),
             ("f32[N]", "zeros", "the sizes of a weight have to be numbers, but this is f32[N]"),
-            ("f32[67108865]", "zeros", "67108865 elements; the text form holds at most 67108864"),
-            ("f32[9999999999,9999999999]", "[1]", "elements; the text form holds at most"),
+            (
+                "f32[67108865]",
+                "zeros",
+                "a weight of 67108865 elements; the text form takes at most 67108864",
+            ),
+            ("f32[9999999999,9999999999]", "[1]", "elements; the text form takes at most"),
         ] {
             let error = parsed(ty, text).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");
