@@ -7,6 +7,7 @@ use bunjae_ir::examples::examples;
 use bunjae_ir::op::{Binary, Conv2d, Groups, PadMode, Unary};
 use bunjae_ir::{Dim, Graph, GraphError, Op, TensorType, Weights, op};
 use bunjae_tensor::{DType, Random, Tensor};
+use bunjae_testkit::random_graph::random_graph;
 
 /// A text with every kind of statement, and settings of every form.
 const SAMPLE: &str = r#"
@@ -172,6 +173,18 @@ fn every_operator_survives() {
     for graph in example_graphs() {
         round_trip(&graph);
     }
+}
+
+#[test]
+fn random_networks_survive() {
+    let mut nodes = 0;
+    for seed in 0..200 {
+        let graph = random_graph(seed).unwrap().graph;
+        assert_eq!(graph.verify(), Ok(()), "seed {seed}");
+        round_trip(&graph);
+        nodes += graph.nodes().len();
+    }
+    assert!(nodes > 2000, "only {nodes} nodes in 200 networks");
 }
 
 /// A dimension built at random by the operations that inference uses.
