@@ -1,7 +1,10 @@
 //! From a wish to a cut: which channels go.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bunjae_ir::{
     Bindings, ClassId, Convention, CostError, Couplings, CutError, Graph, GraphError, Group,
+    TensorAxis,
 };
 use bunjae_passes::remove;
 use serde::Serialize;
@@ -154,19 +157,33 @@ pub enum PlanError {
     Graph(#[from] GraphError),
 }
 
-/// One stratum of a group, ready to be cut.
+/// The channels of a group that may all be cut, or may all not.
 struct Candidate {
-    /// The number of channels; without classes where the whole axis is pinned.
+    /// The number of channels.
     channels: usize,
-    classes: Vec<ClassId>,
-    /// Places in `classes`, least important first.
-    order: Vec<usize>,
-    scores: Vec<f64>,
+    /// Those that exist in the same tensors, together. None where the whole axis is pinned.
+    strata: Vec<Ranked>,
     unit: usize,
     layers: Vec<String>,
     own_ratio: Option<f64>,
     /// Why nothing may be removed, where nothing may.
     left_alone: Option<String>,
+}
+
+/// The channels of a stratum with their scores, least important first.
+struct Ranked(Vec<(ClassId, f64)>);
+
+impl Ranked {
+    fn new(classes: &[ClassId], scores: Vec<f64>) -> Self {
+        let mut channels: Vec<(ClassId, f64)> = classes.iter().copied().zip(scores).collect();
+        // A stable sort: equal scores stay in the order of the graph.
+        channels.sort_by(|a, b| a.1.total_cmp(&b.1));
+        Ranked(channels)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Decides which channels of `graph` go.
@@ -177,8 +194,7 @@ pub fn plan(graph: &Graph, couplings: &Couplings, settings: &Settings) -> Result
     check_shares(settings)?;
     let candidates = candidates(graph, couplings, settings)?;
     let count = |ratio: f64, by: Counted| -> Result<u64, PlanError> {
-        let kept = widths(&candidates, settings, ratio);
-        let cut = couplings.cut(graph, chosen(&candidates, &kept))?;
+        let cut = couplings.cut(graph, choose(&candidates, couplings, graph, settings, ratio))?;
         let cost = remove(graph, &cut)?.cost(&settings.bindings, Convention::Exact)?;
         Ok(by.of(&cost))
     };
@@ -187,27 +203,28 @@ pub fn plan(graph: &Graph, couplings: &Couplings, settings: &Settings) -> Result
         Target::Macs(share) => search(graph, settings, share, Counted::Macs, count)?,
         Target::Parameters(share) => search(graph, settings, share, Counted::Parameters, count)?,
     };
-    let kept = widths(&candidates, settings, ratio);
-    let groups = candidates.iter().zip(&kept).map(|(candidate, &kept)| {
-        let channels = candidate.channels;
+    let classes = choose(&candidates, couplings, graph, settings, ratio);
+    let groups = candidates.into_iter().map(|candidate| {
+        let goes = |channel: &&(ClassId, f64)| classes.contains(&channel.0);
+        let gone = candidate.strata.iter().flat_map(|s| &s.0).filter(goes).count();
         let requested = match (&candidate.left_alone, candidate.own_ratio, settings.scope) {
             (Some(_), ..) => Some(0.0),
             (None, Some(own), _) => Some(own),
             (None, None, Scope::Local) => Some(ratio),
             (None, None, Scope::Global) => None,
         };
-        let reason = (kept == channels).then(|| match &candidate.left_alone {
-            Some(reason) => reason.clone(),
+        let reason = (gone == 0).then(|| match candidate.left_alone {
+            Some(reason) => reason,
             None if requested.is_some_and(|ratio| ratio == 0.0) => "the ratio is 0".to_string(),
-            None if settings.scope == Scope::Global && candidate.own_ratio.is_none() => {
+            None if requested.is_none() => {
                 "all its channels matter more than those removed elsewhere".to_string()
             }
             None => "the ratio and its limits leave all its channels".to_string(),
         });
-        let (layers, unit) = (candidate.layers.clone(), candidate.unit);
-        GroupPlan { layers, channels, unit, requested, kept, reason }
+        let (layers, channels, unit) = (candidate.layers, candidate.channels, candidate.unit);
+        GroupPlan { layers, channels, unit, requested, kept: channels - gone, reason }
     });
-    Ok(Plan { groups: groups.collect(), classes: chosen(&candidates, &kept), ratio })
+    Ok(Plan { groups: groups.collect(), classes: classes.iter().copied().collect(), ratio })
 }
 
 fn check_shares(settings: &Settings) -> Result<(), PlanError> {
@@ -263,24 +280,18 @@ fn candidates(
         let ignored = settings.ignore.iter().find(|pattern| fits(pattern));
         let own = settings.layer_ratios.iter().rev().find(|(pattern, _)| fits(pattern));
         let Scores { strata, judged } = settings.importance.scores(graph, couplings, group);
+        // What may be cut and what may not make rows of their own, the latter by reason.
+        let mut rows: Vec<Candidate> = Vec::new();
         for (stratum, scores) in group.strata.iter().zip(strata) {
-            let root = group.producers.first().map(|producer| producer.at);
-            let unit = stratum.classes.first().map_or(1, |&class| {
-                couplings.members(class).iter().filter(|m| Some(m.at) == root).count().max(1)
-            });
             let left_alone = if let Some(pin) = &stratum.pin {
                 Some(format!("{}: {}", pin.place, pin.why))
             } else if let Some(pattern) = ignored {
                 Some(format!("ignored by `{pattern}`"))
-            } else if stratum.classes.len() < 2 {
-                Some("it has one channel".to_string())
             } else if !judged {
                 Some("nothing to judge its channels by: no batch normalisation".to_string())
             } else {
                 None
             };
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
             let channels = match stratum.classes.len() {
                 // An axis that is pinned as a whole has no classes, but the report counts it.
                 0 => {
@@ -290,83 +301,184 @@ fn candidates(
                 }
                 count => count,
             };
-            result.push(Candidate {
-                channels,
-                classes: stratum.classes.clone(),
-                order,
-                scores,
-                unit,
-                layers: layers.clone(),
-                own_ratio: own.map(|(_, ratio)| *ratio),
-                left_alone,
-            });
+            let ranked = Ranked::new(&stratum.classes, scores);
+            match rows.iter_mut().find(|row| row.left_alone == left_alone) {
+                Some(row) => {
+                    row.channels += channels;
+                    row.strata.push(ranked);
+                }
+                None => rows.push(Candidate {
+                    channels,
+                    strata: vec![ranked],
+                    unit: unit(couplings, group, &stratum.classes),
+                    layers: layers.clone(),
+                    own_ratio: own.map(|(_, ratio)| *ratio),
+                    left_alone,
+                }),
+            }
         }
+        for row in &mut rows {
+            if row.channels < 2 && row.left_alone.is_none() {
+                row.left_alone = Some("it has one channel".to_string());
+            }
+        }
+        result.append(&mut rows);
     }
     Ok(result)
 }
 
-/// How many channels of each candidate stay at a ratio.
-fn widths(candidates: &[Candidate], settings: &Settings, ratio: f64) -> Vec<usize> {
-    let local = |candidate: &Candidate, ratio: f64| kept_width(candidate.channels, ratio);
-    let free = |candidate: &Candidate| candidate.left_alone.is_none();
-    let ranked = |candidate: &Candidate| {
-        free(candidate) && candidate.own_ratio.is_none() && settings.scope == Scope::Global
-    };
-    let mut kept: Vec<usize> = candidates
-        .iter()
-        .map(|candidate| match candidate.own_ratio {
-            _ if !free(candidate) || ranked(candidate) => candidate.channels,
-            own => local(candidate, own.unwrap_or(ratio)).max(least(candidate, settings)),
-        })
-        .collect();
-    rank(candidates, settings, ratio, ranked, &mut kept);
-    for (candidate, kept) in candidates.iter().zip(&mut kept) {
-        let rounded = round_width(candidate.channels, *kept, candidate.unit, settings.round_to);
-        // Rounding down may break the cap, which is worth more than a round width.
-        if rounded >= least(candidate, settings) {
-            *kept = rounded;
-        }
-    }
-    kept
+/// How many indices of the first layer's axis one of the channels takes.
+fn unit(couplings: &Couplings, group: &Group, classes: &[ClassId]) -> usize {
+    let root = group.producers.first().map(|producer| producer.at);
+    classes.first().map_or(1, |&class| {
+        couplings.members(class).iter().filter(|member| Some(member.at) == root).count().max(1)
+    })
 }
 
-/// The fewest channels that the maximum ratio leaves; at least 1.
-fn least(candidate: &Candidate, settings: &Settings) -> usize {
-    // A hair less than the product, so that an exact product is not rounded up.
-    let exact = candidate.channels as f64 * (1.0 - settings.max_ratio) - 1e-9;
-    (exact.ceil() as usize).max(1)
-}
-
-/// Takes the least important channels over all ranked candidates until the ratio is reached.
-fn rank(
+/// The channels that go at a ratio.
+fn choose(
     candidates: &[Candidate],
+    couplings: &Couplings,
+    graph: &Graph,
     settings: &Settings,
     ratio: f64,
-    ranked: impl Fn(&Candidate) -> bool,
-    kept: &mut [usize],
-) {
-    let mut all: Vec<(f64, usize, usize)> = Vec::new();
-    for (at, candidate) in candidates.iter().enumerate().filter(|(_, c)| ranked(c)) {
-        all.extend(candidate.order.iter().map(|&place| (candidate.scores[place], at, place)));
+) -> BTreeSet<ClassId> {
+    let free: Vec<&Candidate> = candidates.iter().filter(|c| c.left_alone.is_none()).collect();
+    let mut gone: Vec<Vec<usize>> = free
+        .iter()
+        .map(|candidate| match (candidate.own_ratio, settings.scope) {
+            (None, Scope::Global) => vec![0; candidate.strata.len()],
+            (own, _) => {
+                let kept = kept_width(candidate.channels, own.unwrap_or(ratio));
+                share_out(candidate, candidate.channels - kept)
+            }
+        })
+        .collect();
+    if settings.scope == Scope::Global {
+        rank(&free, settings, ratio, &mut gone);
     }
-    all.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let mut chosen: Vec<(ClassId, f64)> = Vec::new();
+    for (candidate, gone) in free.iter().zip(gone) {
+        let gone = limit(candidate, settings, gone);
+        for (stratum, gone) in candidate.strata.iter().zip(gone) {
+            chosen.extend(&stratum.0[..gone]);
+        }
+    }
+    keep_axes_alive(graph, couplings, chosen)
+}
+
+/// Shares out a number of channels to remove over the strata of a candidate, in proportion to their
+/// lengths: whole parts first, then the largest remainders.
+fn share_out(candidate: &Candidate, total: usize) -> Vec<usize> {
+    let channels = candidate.channels.max(1);
+    let quota = |stratum: &Ranked| stratum.len() * total;
+    let mut gone: Vec<usize> = candidate.strata.iter().map(|s| quota(s) / channels).collect();
+    let mut order: Vec<usize> = (0..gone.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(quota(&candidate.strata[at]) % channels));
+    let missing = total - gone.iter().sum::<usize>();
+    for &at in order.iter().take(missing) {
+        gone[at] += 1;
+    }
+    gone
+}
+
+/// The fewest of `channels` that the maximum ratio leaves.
+fn least(channels: usize, settings: &Settings) -> usize {
+    // A hair less than the product, so that an exact product is not rounded up.
+    ((channels as f64 * (1.0 - settings.max_ratio)) - 1e-9).ceil() as usize
+}
+
+/// Rounds the widths that are left, and holds the maximum ratio against them.
+///
+/// Each stratum is rounded by itself where it is long enough, which makes every axis a multiple;
+/// the short ones are rounded together.
+fn limit(candidate: &Candidate, settings: &Settings, mut gone: Vec<usize>) -> Vec<usize> {
+    let cap = |channels: usize| channels - least(channels, settings).min(channels);
+    for (stratum, gone) in candidate.strata.iter().zip(&mut gone) {
+        *gone = (*gone).min(cap(stratum.len()));
+    }
+    if settings.round_to <= 1 {
+        return gone;
+    }
+    let round = |channels: usize, gone: usize| {
+        let kept = round_width(channels, channels - gone, candidate.unit, settings.round_to);
+        // A width within the cap is worth more than a round one.
+        (channels - kept <= cap(channels)).then_some(channels - kept)
+    };
+    let (mut short, mut pool, mut pool_gone) = (Vec::new(), 0, 0);
+    for (at, stratum) in candidate.strata.iter().enumerate() {
+        if stratum.len() * candidate.unit > settings.round_to {
+            gone[at] = round(stratum.len(), gone[at]).unwrap_or(gone[at]);
+        } else {
+            pool += stratum.len();
+            pool_gone += gone[at];
+            short.push(at);
+        }
+    }
+    // Take from or give back to the short strata in turn until their sum is round.
+    let wanted = round(pool, pool_gone).unwrap_or(pool_gone);
+    for &at in short.iter().cycle().take(short.len() * settings.round_to) {
+        if pool_gone < wanted && gone[at] < cap(candidate.strata[at].len()) {
+            gone[at] += 1;
+            pool_gone += 1;
+        } else if pool_gone > wanted && gone[at] > 0 {
+            gone[at] -= 1;
+            pool_gone -= 1;
+        }
+    }
+    gone
+}
+
+/// Takes the least important channels of all candidates together until the ratio is reached.
+fn rank(free: &[&Candidate], settings: &Settings, ratio: f64, gone: &mut [Vec<usize>]) {
+    let mut all: Vec<(f64, usize, usize)> = Vec::new();
+    for (at, candidate) in free.iter().enumerate().filter(|(_, c)| c.own_ratio.is_none()) {
+        for (place, stratum) in candidate.strata.iter().enumerate() {
+            all.extend(stratum.0.iter().map(|&(_, score)| (score, at, place)));
+        }
+    }
+    // A stable sort: equal scores stay in the order of the graph.
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut to_go = all.len() - kept_width(all.len(), ratio);
-    for (_, at, _) in all {
-        if to_go > 0 && kept[at] > least(&candidates[at], settings) {
-            kept[at] -= 1;
+    for (_, at, place) in all {
+        let channels = free[at].strata[place].len();
+        let last = gone[at].iter().sum::<usize>() + 1 == free[at].channels;
+        if to_go > 0
+            && !last
+            && gone[at][place] < channels - least(channels, settings).min(channels)
+        {
+            gone[at][place] += 1;
             to_go -= 1;
         }
     }
 }
 
-/// The channels that go where so many stay.
-fn chosen(candidates: &[Candidate], kept: &[usize]) -> Vec<ClassId> {
-    let of = |(candidate, &kept): (&Candidate, &usize)| {
-        let go = candidate.classes.len().saturating_sub(kept);
-        let order = candidate.order.iter().take(go);
-        order.map(|&place| candidate.classes[place]).collect::<Vec<_>>()
-    };
-    candidates.iter().zip(kept).flat_map(of).collect()
+/// Gives back the most important channel of every axis that would lose all.
+fn keep_axes_alive(
+    graph: &Graph,
+    couplings: &Couplings,
+    mut chosen: Vec<(ClassId, f64)>,
+) -> BTreeSet<ClassId> {
+    let mut left: BTreeMap<TensorAxis, usize> = BTreeMap::new();
+    for (class, _) in &chosen {
+        for member in couplings.members(*class) {
+            let size = || graph.ty(member.at.tensor).dims[member.at.axis].fixed().unwrap_or(0);
+            *left.entry(member.at).or_insert_with(size) -= 1;
+        }
+    }
+    chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut gone = BTreeSet::new();
+    for (class, _) in chosen {
+        let members = couplings.members(class);
+        if members.iter().any(|member| left.get(&member.at) == Some(&0)) {
+            for member in members {
+                left.entry(member.at).and_modify(|left| *left += 1);
+            }
+        } else {
+            gone.insert(class);
+        }
+    }
+    gone
 }
 
 /// What a target counts.

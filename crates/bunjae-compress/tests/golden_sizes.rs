@@ -283,3 +283,25 @@ fn a_network_without_normalisation_cannot_be_judged_by_it() {
         other => panic!("{other:?}"),
     }
 }
+
+/// In a ShuffleNet stage every channel takes a path of its own through the shuffles, so that some
+/// exist nowhere as any other does; the stage as a whole still loses its share.
+#[test]
+fn shuffled_stages_lose_their_share_as_a_whole() {
+    let base = network("shufflenet-v2");
+    let pruned = prune(&base, &settings(Target::Ratio(0.5))).unwrap();
+    for (layer, channels, kept) in
+        [("stage2.0.branch1.2", 58, 29..=31), ("stage4.0.branch2.5", 232, 116..=118)]
+    {
+        let group = group(&pruned, layer);
+        assert_eq!(group.channels, channels, "{group:?}");
+        assert!(kept.contains(&group.kept), "{group:?}");
+    }
+    let rounded = Settings { round_to: 8, ..settings(Target::Ratio(0.4)) };
+    let rounded = prune(&base, &rounded).unwrap();
+    // Where the stages' paths cross, a channel is given back rather than losing a whole branch.
+    let single = |group: &&GroupPlan| group.reason.is_none() && group.layers.len() == 1;
+    for group in rounded.plan.groups.iter().filter(single) {
+        assert_eq!(group.kept % 8, 0, "{group:?}");
+    }
+}
