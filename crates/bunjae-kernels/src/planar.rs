@@ -182,16 +182,6 @@ impl Planar {
         require(kernel, total < limit as u128, || format!("{what} is too large: {self:?}"))
     }
 
-    /// Refuses a slice that a kernel could read past the end of.
-    pub(crate) fn check_len(
-        &self,
-        kernel: &'static str,
-        what: &'static str,
-        slice: &[f32],
-    ) -> Result<(), KernelError> {
-        require_len(kernel, what, self.len(), slice.len())
-    }
-
     /// Sets all zeros of the halo and of the gaps between rows, leaving the elements alone.
     ///
     /// Kernels keep a cleared halo cleared, so this is needed once per allocation, or before each

@@ -66,8 +66,8 @@ pub enum ConvForm {
     Pixel,
     /// Direct, vectors over output channels.
     Channel,
-    /// Winograd's F(4 x 4, 3 x 3): kernel 3 x 3, stride and dilation 1, one group, padding at most
-    /// 1. Rounding errors are larger than those of the direct forms (see the crate's notes), and a
+    /// Winograd's F(4 x 4, 3 x 3), for 3 x 3 kernels with neither stride, dilation nor groups.
+    /// Rounding errors are larger than those of the direct forms (see the crate's notes), and a
     /// NaN or infinity spreads over its tile.
     Winograd,
     /// One plane at a time; needs as many groups as input channels.
@@ -489,4 +489,4 @@ impl Conv {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

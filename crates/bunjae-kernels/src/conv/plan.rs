@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
 use super::depthwise::{DepthwiseArgs, depthwise_rows};
 use super::pixel::{MAX_MR, max_nr, max_pool_mr};
-use super::source::Source;
+use super::source::{PaddedCopy, Source};
 use super::winograd::{
     InputArgs, OutputArgs, POSITIONS, TILE, buffer_len, input_entry, output_entry, transform_kernel,
 };
@@ -168,7 +168,13 @@ fn pixel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let source = Source::new(spec, true, spec.output.row_stride);
     let flat = runs_flat(spec, source.pixel_row);
     let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
-    spec.k() as f64 * best_cap(spec, isa, vectors, segments).1
+    let copied = source.copy.as_ref().map_or(0, PaddedCopy::plane_len) * spec.group_inputs();
+    spec.k() as f64 * best_cap(spec, isa, vectors, segments).1 + copy_cost(copied, isa)
+}
+
+/// Relative time of copying so many elements: about four operations per vector.
+fn copy_cost(elements: usize, isa: Isa) -> f64 {
+    4.0 * elements as f64 / isa.lanes() as f64
 }
 
 fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
@@ -184,7 +190,9 @@ fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
         .sum();
     // The transposition: about two operations per vector and round.
     let rounds = f64::from(isa.lanes().trailing_zeros() + 2);
-    spec.k() as f64 * sums + 2.0 * rounds * (pixels * vectors) as f64
+    let source = Source::new(spec, false, 0);
+    let copied = source.copy.as_ref().map_or(0, PaddedCopy::plane_len) * spec.group_inputs();
+    spec.k() as f64 * sums + 2.0 * rounds * (pixels * vectors) as f64 + copy_cost(copied, isa)
 }
 
 fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {

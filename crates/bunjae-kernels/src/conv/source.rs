@@ -60,6 +60,8 @@ impl Source {
             return source;
         }
         let (py, px) = if phases { (sy, sx) } else { (1, 1) };
+        // A kernel of one row or column sees the first phase only.
+        let kept = [if kh > 1 { py } else { 1 }, if kw > 1 { px } else { 1 }];
         // Rows and columns of one phase plane: what the farthest tap of the last pixel reads.
         let height = ((oh - 1) * sy + (kh - 1) * dy) / py + 1;
         let width = ((ow - 1) * sx + (kw - 1) * dx) / px + 1;
@@ -68,13 +70,14 @@ impl Source {
         let taps = (0..kh * kw)
             .map(|t| {
                 let (y, x) = (t / kw * dy, t % kw * dx);
-                ((y % py * px + x % px) * plane + y / py * row + x / px) as isize
+                ((y % py * kept[1] + x % px) * plane + y / py * row + x / px) as isize
             })
             .collect();
         let copy = PaddedCopy {
             input: *input,
             padding: spec.padding,
             phases: [py, px],
+            kept,
             height,
             width,
             row,
@@ -82,8 +85,8 @@ impl Source {
         };
         let mut source = Source {
             first: 0,
-            image_stride: channels * py * px * plane,
-            channel_stride: py * px * plane,
+            image_stride: channels * kept[0] * kept[1] * plane,
+            channel_stride: kept[0] * kept[1] * plane,
             pixel_row: sy / py * row,
             pixel_column: sx / px,
             taps,
@@ -122,6 +125,7 @@ pub(super) struct PaddedCopy {
     input: Planar,
     padding: [usize; 2],
     phases: [usize; 2],
+    kept: [usize; 2],
     height: usize,
     width: usize,
     row: usize,
@@ -136,7 +140,7 @@ impl PaddedCopy {
 
     /// Elements of all phases of one plane.
     pub(super) fn plane_len(&self) -> usize {
-        self.phases[0] * self.phases[1] * self.plane
+        self.kept[0] * self.kept[1] * self.plane
     }
 
     /// The copy of input plane `index` to `out`.
@@ -149,6 +153,7 @@ impl PaddedCopy {
             input_row: self.input.row_stride,
             padding: self.padding,
             phases: self.phases,
+            kept: self.kept,
             height: self.height,
             width: self.width,
             row: self.row,
@@ -165,6 +170,7 @@ pub(super) struct CopyArgs {
     input_row: usize,
     padding: [usize; 2],
     phases: [usize; 2],
+    kept: [usize; 2],
     height: usize,
     width: usize,
     row: usize,
@@ -179,8 +185,8 @@ impl Body<CopyArgs> for CopyPlane {
     unsafe fn run<S: Simd>(a: &CopyArgs) {
         let [h, w] = a.size;
         let [py, px] = a.phases;
-        for ry in 0..py {
-            for rx in 0..px {
+        for ry in 0..a.kept[0] {
+            for rx in 0..a.kept[1] {
                 // Columns x of this phase with 0 <= x * px + rx - left < w.
                 let begin = a.padding[1].saturating_sub(rx).div_ceil(px).min(a.width);
                 let end = (w + a.padding[1]).saturating_sub(rx).div_ceil(px).clamp(begin, a.width);
@@ -189,7 +195,7 @@ impl Body<CopyArgs> for CopyPlane {
                     // SAFETY: the row lies within its plane of the output; the columns read lie
                     // within the input's row by the choice of `begin` and `end`.
                     unsafe {
-                        let out = a.out.add((ry * px + rx) * a.plane + y * a.row);
+                        let out = a.out.add((ry * a.kept[1] + rx) * a.plane + y * a.row);
                         if source >= h {
                             std::ptr::write_bytes(out, 0, a.row);
                             continue;

@@ -1,7 +1,7 @@
 //! Both forms, every path present, against the reference on awkward sizes.
 
 use super::*;
-use crate::isa::IsaSet;
+use crate::elementwise::ACTIVATIONS;
 use crate::planar::Halo;
 use crate::reference::{self, ConvShape, Dense, Guarded, Random};
 
@@ -68,7 +68,8 @@ impl Case {
         Some(size)
     }
 
-    fn check(mut self, seed: u64) {
+    /// Compares one form on one path with the reference, if the form can do it.
+    fn check(mut self, on: On, seed: u64) {
         let Some(size) = self.size() else { return };
         self.shape.size = size;
         if self.tail == Tail::MaxPool2 && (size[0] < 2 || size[1] < 2) {
@@ -115,125 +116,164 @@ impl Case {
             tail: self.tail,
             ..ConvSpec::new(planar, want.planar(self.output_halo), self.shape.kernel)
         };
-        for isa in IsaSet::available().iter() {
-            for form in Conv::forms(&spec, isa).unwrap() {
-                let conv = Conv::new(ConvSpec { form: Some(form), ..spec }, isa).unwrap();
-                assert_eq!(conv.form(), form);
-                let packed = conv.pack(&weights).unwrap();
-                assert_eq!(packed.len(), conv.packed_len());
-                let inputs = ConvInputs {
-                    input: input.slice(),
-                    weights: &packed,
-                    bias: Some(&bias),
-                    slopes: Some(&slopes),
-                    residual: residual.as_ref().map(|(r, _)| r.slice()),
-                };
-                let mut output = Guarded::output(spec.output, self.misalignment);
-                let mut workspace = vec![f32::NAN; conv.workspace_len()];
-                let mut scratch = vec![f32::NAN; conv.scratch_len()];
-                let run = conv.run(&inputs, output.slice_mut(), &mut workspace, &mut scratch);
-                run.unwrap();
-                let context = format!("{isa} {form:?} {self:?}");
-                let tolerance = match form {
-                    // The transforms add and subtract values several times the size of the
-                    // result; measured, errors are below this.
-                    ConvForm::Winograd => 16.0 * tolerance,
-                    _ => tolerance,
-                };
-                output.check(&want, |i| tolerance * want.data[i].abs().max(1.0), &context);
+        let On { form, isa } = on;
+        if !Conv::forms(&spec, isa).unwrap().contains(&form) {
+            return;
+        }
+        let conv = Conv::new(ConvSpec { form: Some(form), ..spec }, isa).unwrap();
+        assert_eq!(conv.form(), form);
+        let packed = conv.pack(&weights).unwrap();
+        assert_eq!(packed.len(), conv.packed_len());
+        let inputs = ConvInputs {
+            input: input.slice(),
+            weights: &packed,
+            bias: Some(&bias),
+            slopes: Some(&slopes),
+            residual: residual.as_ref().map(|(r, _)| r.slice()),
+        };
+        let mut output = Guarded::output(spec.output, self.misalignment);
+        let mut workspace = vec![f32::NAN; conv.workspace_len()];
+        let mut scratch = vec![f32::NAN; conv.scratch_len()];
+        let run = conv.run(&inputs, output.slice_mut(), &mut workspace, &mut scratch);
+        run.unwrap();
+        let context = format!("{isa} {form:?} {self:?}");
+        let tolerance = match form {
+            // The transforms add and subtract values several times the size of the
+            // result; measured, errors are below this.
+            ConvForm::Winograd => 16.0 * tolerance,
+            _ => tolerance,
+        };
+        output.check(&want, |i| tolerance * want.data[i].abs().max(1.0), &context);
 
-                // Tasks one by one and backwards must give the same bits.
-                let mut again = Guarded::output(spec.output, self.misalignment);
-                let out = Output::new(again.slice_mut());
-                let work = Output::new(&mut workspace);
-                for (stage, tasks) in conv.stages().into_iter().enumerate() {
-                    for task in (0..tasks).rev() {
-                        let range = task..task + 1;
-                        // SAFETY: one task at a time, stages in order.
-                        let run = unsafe {
-                            conv.run_tasks(stage, range, &inputs, out, work, &mut scratch)
-                        };
-                        run.unwrap();
-                    }
-                }
-                assert_eq!(output.bits(), again.bits(), "{context}");
+        // Tasks one by one and backwards must give the same bits.
+        let mut again = Guarded::output(spec.output, self.misalignment);
+        let out = Output::new(again.slice_mut());
+        let work = Output::new(&mut workspace);
+        for (stage, tasks) in conv.stages().into_iter().enumerate() {
+            for task in (0..tasks).rev() {
+                let range = task..task + 1;
+                // SAFETY: one task at a time, stages in order.
+                let run = unsafe { conv.run_tasks(stage, range, &inputs, out, work, &mut scratch) };
+                run.unwrap();
             }
         }
+        assert_eq!(output.bits(), again.bits(), "{context}");
     }
+}
+
+/// What a battery of cases is run on.
+#[derive(Clone, Copy)]
+struct On {
+    form: ConvForm,
+    isa: Isa,
+}
+
+/// All direct-form cases.
+fn battery(form: ConvForm, isa: Isa) {
+    let on = On { form, isa };
+    every_channel_count_3x3(on);
+    pointwise_and_strided_pointwise(on);
+    long_sums_and_wide_rows(on);
+    pooled(on);
+    averaged(on);
+    every_activation_fused(on);
+    random_geometries(on);
+    nan_stays_where_it_belongs(on);
+}
+
+pub(crate) fn pixel(isa: Isa) {
+    battery(ConvForm::Pixel, isa);
+}
+
+pub(crate) fn channel(isa: Isa) {
+    battery(ConvForm::Channel, isa);
+}
+
+pub(crate) fn winograd(isa: Isa) {
+    let on = On { form: ConvForm::Winograd, isa };
+    every_channel_count_3x3(on);
+    long_sums_and_wide_rows(on);
+    pooled(on);
+    averaged(on);
+    every_activation_fused(on);
+    random_geometries(on);
+    // Several bands, and one band divided by channels.
+    Case::new([96, 9], [50, 30], [3, 3]).check(on, 5);
+    Case::new([32, 64], [15, 61], [3, 3]).tail(Tail::GlobalAverage).check(on, 6);
+}
+
+pub(crate) fn depthwise(isa: Isa) {
+    let on = On { form: ConvForm::Depthwise, isa };
+    depthwise_geometries(on);
+    random_geometries(on);
 }
 
 /// Around the tile sizes of every path, and the odd ones.
 const CHANNELS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 22, 33, 65];
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 15, 16, 17, 31, 33, 49];
 
-#[test]
-fn every_channel_count_3x3() {
+fn every_channel_count_3x3(on: On) {
     for (i, oc) in CHANNELS.into_iter().enumerate() {
         let ic = CHANNELS[(i * 5 + 3) % CHANNELS.len()];
         for (j, w) in SIZES.into_iter().enumerate() {
-            Case::new([ic, oc], [SIZES[(j * 3 + i) % 8], w], [3, 3]).check((i * 100 + j) as u64);
+            Case::new([ic, oc], [SIZES[(j * 3 + i) % 8], w], [3, 3])
+                .check(on, (i * 100 + j) as u64);
         }
     }
 }
 
-#[test]
-fn pointwise_and_strided_pointwise() {
+fn pointwise_and_strided_pointwise(on: On) {
     for (i, oc) in CHANNELS.into_iter().enumerate() {
         for (j, w) in SIZES.into_iter().enumerate() {
             let case = Case::new([CHANNELS[(i + j) % 14], oc], [SIZES[(i + j) % 9], w], [1, 1]);
-            case.clone().check(i as u64);
-            case.stride([2, 2]).check(j as u64);
+            case.clone().check(on, i as u64);
+            case.stride([2, 2]).check(on, j as u64);
         }
     }
 }
 
-#[test]
-fn long_sums_and_wide_rows() {
-    Case::new([300, 5], [4, 127], [1, 1]).check(1);
-    Case::new([127, 13], [7, 7], [3, 3]).check(2);
-    Case::new([89, 44], [9, 30], [3, 3]).check(3);
-    Case::new([3, 22], [20, 127], [3, 3]).check(4);
+fn long_sums_and_wide_rows(on: On) {
+    Case::new([300, 5], [4, 127], [1, 1]).check(on, 1);
+    Case::new([127, 13], [7, 7], [3, 3]).check(on, 2);
+    Case::new([89, 44], [9, 30], [3, 3]).check(on, 3);
+    Case::new([3, 22], [20, 127], [3, 3]).check(on, 4);
 }
 
-#[test]
-fn pooled() {
+fn pooled(on: On) {
     for (i, oc) in CHANNELS.into_iter().enumerate() {
         for w in [2, 3, 8, 15, 16, 31, 32, 33, 64, 65, 127] {
             let case = Case::new([3, oc], [2 + i, w], [3, 3]).tail(Tail::MaxPool2);
-            case.check((i * 1000 + w) as u64);
+            case.check(on, (i * 1000 + w) as u64);
         }
     }
     let mut leaky = Case::new([4, 9], [11, 40], [3, 3]).tail(Tail::MaxPool2);
     leaky.activation = Activation::LeakyRelu { slope: -0.5 };
-    leaky.check(9);
+    leaky.check(on, 9);
 }
 
-#[test]
-fn averaged() {
+fn averaged(on: On) {
     for (i, oc) in CHANNELS.into_iter().enumerate() {
         let mut case = Case::new([5, oc], [1 + i, 14], [3, 3]).tail(Tail::GlobalAverage);
-        case.clone().check(i as u64);
+        case.clone().check(on, i as u64);
         case.residual = Some((ResidualAt::BeforeActivation, Halo::uniform(1)));
-        case.check(i as u64);
+        case.check(on, i as u64);
     }
 }
 
-#[test]
-fn every_activation_fused() {
-    for activation in crate::elementwise::ACTIVATIONS {
+fn every_activation_fused(on: On) {
+    for activation in ACTIVATIONS {
         let mut case = Case::new([6, 11], [5, 19], [3, 3]);
         case.activation = activation;
-        case.clone().check(1);
+        case.clone().check(on, 1);
         case.input = [6, 7];
         case.residual = Some((ResidualAt::AfterActivation, Halo::uniform(2)));
-        case.check(2);
+        case.check(on, 2);
     }
 }
 
-#[test]
-fn random_geometries() {
+fn random_geometries(on: On) {
     let mut random = Random::new(42);
-    for seed in 0..400 {
+    for seed in 0..150 {
         let r = &mut random;
         let groups = r.pick(&[1, 1, 1, 2, 3, 5]);
         let kernel = [r.pick(&[1, 2, 3, 3, 4, 5, 7]), r.pick(&[1, 2, 3, 3, 5, 7])];
@@ -255,7 +295,7 @@ fn random_geometries() {
         };
         case.input_halo = halo(r);
         case.output_halo = halo(r);
-        case.activation = r.pick(&crate::elementwise::ACTIVATIONS);
+        case.activation = r.pick(&ACTIVATIONS);
         if case.activation == Activation::Exp {
             case.activation = Activation::Identity;
         }
@@ -265,14 +305,13 @@ fn random_geometries() {
             let at = [ResidualAt::BeforeActivation, ResidualAt::AfterActivation];
             case.residual = Some((r.pick(&at), halo(r)));
         }
-        case.check(seed);
+        case.check(on, seed);
     }
 }
 
-#[test]
-fn depthwise() {
+fn depthwise_geometries(on: On) {
     let mut random = Random::new(7);
-    for seed in 0..300 {
+    for seed in 0..150 {
         let r = &mut random;
         let k = r.pick(&[1, 2, 3, 3, 3, 5, 5, 7]);
         let channels = r.pick(&[1, 2, 5, 8, 17]);
@@ -290,44 +329,40 @@ fn depthwise() {
             case.residual = Some((ResidualAt::AfterActivation, halo));
         }
         case.activation = r.pick(&[Activation::Silu, Activation::Prelu, Activation::Relu]);
-        case.check(seed);
+        case.check(on, seed);
     }
 }
 
-#[test]
-fn nan_reaches_the_outputs_that_see_it_and_no_others() {
+/// The outputs that see a NaN are NaN, and no others.
+fn nan_stays_where_it_belongs(on: On) {
     let planar = Planar::new(1, 2, 9, 20, Halo::uniform(1));
     let mut x = Dense::zeros([1, 2, 9, 20]);
     let centre = x.index(0, 1, 4, 19);
     x.data[centre] = f64::NAN;
     let input = Guarded::input(planar, &x, 0);
-    for isa in IsaSet::available().iter() {
-        for form in [ConvForm::Pixel, ConvForm::Channel] {
-            let output = Planar::new(1, 3, 9, 20, Halo::uniform(1));
-            let spec = ConvSpec {
-                padding: [1, 1],
-                activation: Activation::Relu,
-                form: Some(form),
-                ..ConvSpec::new(planar, output, [3, 3])
-            };
-            let conv = Conv::new(spec, isa).unwrap();
-            let weights = conv.pack(&vec![1.0; 3 * 2 * 9]).unwrap();
-            let mut out = Guarded::output(output, 0);
-            let inputs = ConvInputs {
-                input: input.slice(),
-                weights: &weights,
-                bias: None,
-                slopes: None,
-                residual: None,
-            };
-            let mut scratch = vec![0.0; conv.scratch_len()];
-            conv.run(&inputs, out.slice_mut(), &mut [], &mut scratch).unwrap();
-            let want = Dense::zeros([1, 3, 9, 20]).map(|[_, _, y, x], _| {
-                if (3..=5).contains(&y) && x >= 18 { f64::NAN } else { 0.0 }
-            });
-            out.check(&want, |_| 1e-9, &format!("{isa} {form:?}"));
-        }
-    }
+    let On { form, isa } = on;
+    let output = Planar::new(1, 3, 9, 20, Halo::uniform(1));
+    let spec = ConvSpec {
+        padding: [1, 1],
+        activation: Activation::Relu,
+        form: Some(form),
+        ..ConvSpec::new(planar, output, [3, 3])
+    };
+    let conv = Conv::new(spec, isa).unwrap();
+    let weights = conv.pack(&vec![1.0; 3 * 2 * 9]).unwrap();
+    let mut out = Guarded::output(output, 0);
+    let inputs = ConvInputs {
+        input: input.slice(),
+        weights: &weights,
+        bias: None,
+        slopes: None,
+        residual: None,
+    };
+    let mut scratch = vec![0.0; conv.scratch_len()];
+    conv.run(&inputs, out.slice_mut(), &mut [], &mut scratch).unwrap();
+    let want = Dense::zeros([1, 3, 9, 20])
+        .map(|[_, _, y, x], _| if (3..=5).contains(&y) && x >= 18 { f64::NAN } else { 0.0 });
+    out.check(&want, |_| 1e-9, &format!("{isa} {form:?}"));
 }
 
 #[test]

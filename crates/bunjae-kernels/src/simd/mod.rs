@@ -49,7 +49,6 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// The smaller lane. A NaN in `b` is returned; a NaN in `a` may be lost.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// Bitwise and: with a mask of all ones or all zeros it keeps or clears a lane, NaN included.
     unsafe fn and(a: Self::V, b: Self::V) -> Self::V;
     /// `a < b`; false where either is NaN.

@@ -88,11 +88,6 @@ unsafe impl Simd for Neon {
         unsafe { vminq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn sqrt(a: float32x4_t) -> float32x4_t {
-        // SAFETY: see the comment on this implementation.
-        unsafe { vsqrtq_f32(a) }
-    }
-    #[inline(always)]
     unsafe fn and(a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: see the comment on this implementation.
         unsafe {

@@ -83,10 +83,6 @@ unsafe impl Simd for Portable {
         map2(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
-    unsafe fn sqrt(a: F4) -> F4 {
-        F4(a.0.map(f32::sqrt))
-    }
-    #[inline(always)]
     unsafe fn and(a: F4, b: F4) -> F4 {
         map2(a, b, |a, b| f32::from_bits(a.to_bits() & b.to_bits()))
     }

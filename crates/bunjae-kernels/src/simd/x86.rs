@@ -92,11 +92,6 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_min_ps(a, b) }
     }
     #[inline(always)]
-    unsafe fn sqrt(a: __m256) -> __m256 {
-        // SAFETY: see the comment on this implementation.
-        unsafe { _mm256_sqrt_ps(a) }
-    }
-    #[inline(always)]
     unsafe fn and(a: __m256, b: __m256) -> __m256 {
         // SAFETY: see the comment on this implementation.
         unsafe { _mm256_and_ps(a, b) }
@@ -219,11 +214,6 @@ unsafe impl Simd for Avx512 {
     unsafe fn min(a: __m512, b: __m512) -> __m512 {
         // SAFETY: see the comment on this implementation.
         unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: __m512) -> __m512 {
-        // SAFETY: see the comment on this implementation.
-        unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     unsafe fn and(a: __m512, b: __m512) -> __m512 {

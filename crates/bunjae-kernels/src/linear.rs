@@ -1,0 +1,425 @@
+//! Fully connected layers: `out[b][o] = activation(sum_i x[b][i] * w[o][i] + bias[o])`, dense.
+//!
+//! A small batch is one dot product per output over the rows of the weights as they are, limited
+//! by the speed at which those arrive from memory. A larger batch is a matrix product through the
+//! tiles of the convolution's channel form, which use every weight for six rows of the batch.
+
+use std::ops::Range;
+
+use crate::activation::{Activation, RunArgs, RunInPlace};
+use crate::conv::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, even_tiles, max_nv};
+use crate::error::{KernelError, require, require_len};
+use crate::isa::Isa;
+use crate::output::{Output, part};
+use crate::simd::{Body, Entry, Simd, entry};
+
+const NAME: &str = "linear";
+
+/// Batches below this use dot products.
+const PANEL_BATCH: usize = 4;
+
+/// Rows of the batch that one task of the matrix product handles at a time.
+const BATCH_BLOCK: usize = 96;
+
+/// Multiply-accumulates below which a task is not worth it.
+const TASK_MACS: usize = 1 << 16;
+
+/// Everything about a fully connected layer except its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinearSpec {
+    /// Rows of input and output.
+    pub batch: usize,
+    /// Elements of an input row.
+    pub inputs: usize,
+    /// Elements of an output row.
+    pub outputs: usize,
+    /// Applied after the bias; [`Activation::Prelu`] is refused, there are no channels.
+    pub activation: Activation,
+}
+
+/// A prepared fully connected layer.
+pub struct Linear {
+    spec: LinearSpec,
+    isa: Isa,
+    dot: Entry<DotArgs>,
+    run_in_place: Entry<RunArgs>,
+    /// Vectors per panel of outputs; empty for the dot form.
+    panels: Vec<usize>,
+    rows: Vec<isize>,
+    columns: Vec<isize>,
+    zeros: Vec<f32>,
+    tasks: usize,
+}
+
+struct DotArgs {
+    x: *const f32,
+    weights: *const f32,
+    inputs: usize,
+    outputs: usize,
+    bias: *const f32,
+    out: *mut f32,
+}
+
+/// Dot products of one input row with consecutive rows of weights.
+struct Dot;
+
+/// `R` outputs at once, each in two interleaved sums.
+///
+/// # Safety
+/// As [`Body::run`] of [`Dot`], for outputs `o..o + R`.
+#[inline(always)]
+unsafe fn dot<S: Simd, const R: usize>(a: &DotArgs, o: usize) {
+    let l = S::LANES;
+    // SAFETY: all reads lie within `inputs` elements of `x` and of each row of weights.
+    unsafe {
+        let mut acc = [[S::zero(); 2]; R];
+        let row = |r: usize| a.weights.add((o + r) * a.inputs);
+        let mut i = 0;
+        while i + 2 * l <= a.inputs {
+            let x = [S::load(a.x.add(i)), S::load(a.x.add(i + l))];
+            for r in 0..R {
+                acc[r][0] = S::fma(x[0], S::load(row(r).add(i)), acc[r][0]);
+                acc[r][1] = S::fma(x[1], S::load(row(r).add(i + l)), acc[r][1]);
+            }
+            i += 2 * l;
+        }
+        while i < a.inputs {
+            let n = (a.inputs - i).min(l);
+            let x = S::load_n(a.x.add(i), n);
+            for r in 0..R {
+                acc[r][0] = S::fma(x, S::load_n(row(r).add(i), n), acc[r][0]);
+            }
+            i += n;
+        }
+        for r in 0..R {
+            let sum = S::sum(S::add(acc[r][0], acc[r][1]));
+            *a.out.add(o + r) = sum + *a.bias.add(o + r);
+        }
+    }
+}
+
+impl Body<DotArgs> for Dot {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &DotArgs) {
+        // SAFETY: the blocks cover the outputs that exist.
+        unsafe {
+            let mut o = 0;
+            while o + 4 <= a.outputs {
+                dot::<S, 4>(a, o);
+                o += 4;
+            }
+            while o < a.outputs {
+                dot::<S, 1>(a, o);
+                o += 1;
+            }
+        }
+    }
+}
+
+impl Linear {
+    /// Prepares a layer for one instruction set.
+    ///
+    /// # Errors
+    /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] for empty extents.
+    pub fn new(spec: LinearSpec, isa: Isa) -> Result<Linear, KernelError> {
+        isa.require()?;
+        let LinearSpec { batch, inputs, outputs, activation } = spec;
+        let limit = isize::MAX as u128 / 64;
+        let size = (batch as u128 + outputs as u128) * (inputs as u128 + outputs as u128);
+        require(NAME, batch > 0 && inputs > 0 && outputs > 0 && size < limit, || {
+            format!("impossible extents: {spec:?}")
+        })?;
+        require(NAME, activation != Activation::Prelu, || "no slopes per channel".to_owned())?;
+        let mut panels = Vec::new();
+        if batch >= PANEL_BATCH {
+            for (nv, count) in even_tiles(outputs.div_ceil(isa.lanes()), max_nv(isa)) {
+                panels.extend(std::iter::repeat_n(nv, count));
+            }
+        }
+        let most = if panels.is_empty() { outputs.div_ceil(16) } else { panels.len() };
+        Ok(Linear {
+            spec,
+            isa,
+            dot: entry::<Dot, DotArgs>(isa),
+            run_in_place: entry::<RunInPlace, RunArgs>(isa),
+            rows: (0..batch).map(|b| (b * inputs) as isize).collect(),
+            columns: (0..inputs as isize).collect(),
+            zeros: vec![0.0; outputs],
+            tasks: (batch * inputs * outputs / TASK_MACS).clamp(1, most.min(16)),
+            panels,
+        })
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// Elements of scratch memory each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        let widest = self.panels.iter().max().copied().unwrap_or(0);
+        self.spec.batch.min(BATCH_BLOCK) * widest * self.isa.lanes()
+    }
+
+    /// Elements of the packed weights.
+    pub fn packed_len(&self) -> usize {
+        let columns = match self.panels.iter().sum::<usize>() {
+            0 => self.spec.outputs,
+            vectors => vectors * self.isa.lanes(),
+        };
+        columns * self.spec.inputs
+    }
+
+    /// Packs weights given as `[outputs][inputs]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if there are not exactly as many as the spec says.
+    pub fn pack(&self, weights: &[f32]) -> Result<Vec<f32>, KernelError> {
+        let LinearSpec { inputs, outputs, .. } = self.spec;
+        let (expected, found) = (inputs * outputs, weights.len());
+        if expected != found {
+            return Err(KernelError::Length { kernel: NAME, what: "weights", expected, found });
+        }
+        if self.panels.is_empty() {
+            return Ok(weights.to_vec());
+        }
+        let mut packed = Vec::with_capacity(self.packed_len());
+        let mut first = 0;
+        for vectors in &self.panels {
+            let width = vectors * self.isa.lanes();
+            for i in 0..inputs {
+                packed.extend(
+                    (first..first + width)
+                        .map(|o| if o < outputs { weights[o * inputs + i] } else { 0.0 }),
+                );
+            }
+            first += width;
+        }
+        Ok(packed)
+    }
+
+    /// Runs all tasks on this thread.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    pub fn run(
+        &self,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let output = Output::new(output);
+        // SAFETY: all tasks on one thread.
+        unsafe { self.run_tasks(0..self.tasks, input, weights, bias, output, scratch) }
+    }
+
+    /// Runs some tasks.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    ///
+    /// # Safety
+    /// Calls that run at the same time with the same `output` name disjoint tasks and different
+    /// `scratch`; `output` overlaps no other argument.
+    pub unsafe fn run_tasks(
+        &self,
+        tasks: Range<usize>,
+        input: &[f32],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        output: Output<'_>,
+        scratch: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let LinearSpec { batch, inputs, outputs, .. } = self.spec;
+        require_len(NAME, "the input", batch * inputs, input.len())?;
+        require_len(NAME, "the packed weights", self.packed_len(), weights.len())?;
+        require_len(NAME, "the output", batch * outputs, output.len())?;
+        require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
+        if let Some(bias) = bias {
+            require_len(NAME, "the bias", outputs, bias.len())?;
+        }
+        require(NAME, tasks.end <= self.tasks, || format!("tasks {tasks:?} of {}", self.tasks))?;
+        let bias = bias.unwrap_or(&self.zeros);
+        for task in tasks {
+            if self.panels.is_empty() {
+                let range = part(outputs, self.tasks, task);
+                // SAFETY: the slices are long enough; this task alone writes these outputs.
+                unsafe { self.dots(range, input, weights, bias, output) };
+            } else {
+                for panel in part(self.panels.len(), self.tasks, task) {
+                    // SAFETY: as above.
+                    unsafe { self.panel(panel, input, weights, bias, output, scratch) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread writes these outputs.
+    unsafe fn dots(
+        &self,
+        range: Range<usize>,
+        input: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        output: Output<'_>,
+    ) {
+        let LinearSpec { batch, inputs, outputs, activation } = self.spec;
+        for b in 0..batch {
+            let args = DotArgs {
+                x: input[b * inputs..].as_ptr(),
+                weights: weights[range.start * inputs..].as_ptr(),
+                inputs,
+                outputs: range.len(),
+                bias: bias[range.start..].as_ptr(),
+                out: output.ptr().wrapping_add(b * outputs + range.start),
+            };
+            // SAFETY: passed on.
+            unsafe {
+                (self.dot)(&args);
+                (self.run_in_place)(&RunArgs { data: args.out, len: range.len(), activation });
+            }
+        }
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread writes this panel's outputs.
+    unsafe fn panel(
+        &self,
+        panel: usize,
+        input: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        output: Output<'_>,
+        scratch: &mut [f32],
+    ) {
+        let LinearSpec { batch, inputs, outputs, activation } = self.spec;
+        let lanes = self.isa.lanes();
+        let nv = self.panels[panel];
+        let first = self.panels[..panel].iter().sum::<usize>() * lanes;
+        let width = nv * lanes;
+        let columns = (outputs - first).min(width);
+        for block in (0..batch).step_by(BATCH_BLOCK) {
+            let rows = (batch - block).min(BATCH_BLOCK);
+            for k0 in (0..inputs).step_by(K_BLOCK) {
+                let mut next = 0;
+                for (px, tiles) in even_tiles(rows, MAX_PX) {
+                    let args = ChannelArgs {
+                        input: input.as_ptr(),
+                        pixel_offsets: self.rows[block + next..].as_ptr(),
+                        pixels: px * tiles,
+                        offsets: self.columns[k0..].as_ptr(),
+                        k: K_BLOCK.min(inputs - k0),
+                        weights: weights[first * inputs + k0 * width..].as_ptr(),
+                        bias: bias[first..].as_ptr(),
+                        channels: columns,
+                        first: k0 == 0,
+                        acc: scratch[next * width..].as_mut_ptr(),
+                    };
+                    // SAFETY: rows and columns lie within the input; scratch holds the block.
+                    unsafe { channel_tile(self.isa, px, nv)(&args) };
+                    next += px * tiles;
+                }
+            }
+            for row in 0..rows {
+                let from = &scratch[row * width..row * width + columns];
+                let out = output.ptr().wrapping_add((block + row) * outputs + first);
+                // SAFETY: the columns exist in the output; this task alone writes them.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), out, columns);
+                    (self.run_in_place)(&RunArgs { data: out, len: columns, activation });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::reference::{self, ConvShape, Dense, Random};
+
+    fn check(batch: usize, inputs: usize, outputs: usize, isa: Isa) {
+        let mut random = Random::new((batch * 31 + inputs * 7 + outputs) as u64);
+        let x = Dense::random([batch, inputs, 1, 1], &mut random);
+        let weights = random.values(inputs * outputs);
+        let bias = random.values(outputs);
+        let one = [1, 1];
+        let shape = ConvShape {
+            kernel: one,
+            stride: one,
+            dilation: one,
+            padding: [0, 0],
+            groups: 1,
+            size: one,
+        };
+        let (sum, magnitude) = reference::conv(&x, &weights, &bias, &shape);
+        let activation = Activation::Silu;
+        let want = sum.map(|_, v| reference::activate(activation, 0.0, v));
+        let linear = Linear::new(LinearSpec { batch, inputs, outputs, activation }, isa).unwrap();
+        let packed = linear.pack(&weights).unwrap();
+        assert_eq!(packed.len(), linear.packed_len());
+        let input: Vec<f32> = x.data.iter().map(|v| *v as f32).collect();
+        let mut scratch = vec![f32::NAN; linear.scratch_len()];
+        let mut out = vec![-7.0; batch * outputs + 5];
+        linear.run(&input, &packed, Some(&bias), &mut out, &mut scratch).unwrap();
+        for (i, got) in out[..batch * outputs].iter().enumerate() {
+            let tolerance = (magnitude[i] + 1.0) * 6e-8 * (8.0 + (inputs as f64).sqrt());
+            let error = (f64::from(*got) - want.data[i]).abs();
+            assert!(error <= tolerance, "{isa} {batch}x{inputs}x{outputs} at {i}: {error}");
+        }
+        assert_eq!(out[batch * outputs..], [-7.0; 5], "written outside");
+
+        let mut again = vec![-7.0; out.len()];
+        let shared = Output::new(&mut again);
+        for task in (0..linear.tasks()).rev() {
+            // SAFETY: one task at a time.
+            let run = unsafe {
+                let bias = Some(bias.as_slice());
+                linear.run_tasks(task..task + 1, &input, &packed, bias, shared, &mut scratch)
+            };
+            run.unwrap();
+        }
+        assert_eq!(again, out);
+    }
+
+    pub(crate) fn dot(isa: Isa) {
+        for batch in 1..PANEL_BATCH {
+            for inputs in [1, 2, 7, 13, 16, 31, 32, 127, 300] {
+                for outputs in [1, 2, 3, 4, 5, 6, 17, 33] {
+                    check(batch, inputs, outputs, isa);
+                }
+            }
+        }
+        check(1, 1280, 100, isa);
+    }
+
+    pub(crate) fn panels(isa: Isa) {
+        for batch in [4, 5, 6, 7, 13, 97] {
+            for inputs in [1, 13, 127, 300] {
+                for outputs in [1, 6, 15, 16, 17, 63, 65, 127] {
+                    check(batch, inputs, outputs, isa);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_extents_and_lengths_are_errors() {
+        let spec = LinearSpec { batch: 1, inputs: 3, outputs: 2, activation: Activation::Relu };
+        assert!(Linear::new(LinearSpec { outputs: 0, ..spec }, Isa::Portable).is_err());
+        let prelu = LinearSpec { activation: Activation::Prelu, ..spec };
+        assert!(Linear::new(prelu, Isa::Portable).is_err());
+        let linear = Linear::new(spec, Isa::Portable).unwrap();
+        assert!(linear.pack(&[0.0; 5]).is_err());
+        let w = [0.0; 6];
+        let mut out = [0.0; 2];
+        assert!(linear.run(&[0.0; 3], &w, None, &mut out, &mut []).is_ok());
+        assert!(linear.run(&[0.0; 2], &w, None, &mut out, &mut []).is_err());
+        assert!(linear.run(&[0.0; 3], &w, Some(&[0.0]), &mut out, &mut []).is_err());
+        assert!(linear.run(&[0.0; 3], &w, None, &mut out[1..], &mut []).is_err());
+    }
+}
