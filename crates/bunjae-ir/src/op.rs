@@ -278,7 +278,8 @@ settings! {
 }
 
 settings! {
-    /// Maximum over a window; padding never wins.
+    /// Maximum over a window; padding never wins. Where a window with dilation misses the picture, the
+    /// lowest value of the type, which for floats is minus infinity.
     MaxPool {
         /// Height and width of the window.
         kernel: [usize; 2] = [2, 2],
@@ -295,7 +296,7 @@ settings! {
 }
 
 settings! {
-    /// Mean over a window.
+    /// Mean over a window; 0 where a window with dilation misses the picture.
     AveragePool {
         /// Height and width of the window.
         kernel: [usize; 2] = [2, 2],
@@ -307,7 +308,7 @@ settings! {
         pad: [usize; 4] = [0; 4],
         /// Whether a last, partly filled window counts, as in [`MaxPool`].
         ceil: bool = false,
-        /// Whether the padding counts in the divisor.
+        /// Whether the padding counts in the divisor; what a window reaches beyond it never does.
         count_pad: bool = false,
     }
 }
@@ -436,7 +437,8 @@ settings! {
 }
 
 settings! {
-    /// Converts to another element type: floats to integers by truncation, saturating.
+    /// Converts to another element type: floats to integers by truncation, saturating, NaN to 0;
+    /// integers to narrower ones by wrapping around.
     Cast {
         /// The new type.
         to: DType = DType::F32,
@@ -444,7 +446,8 @@ settings! {
 }
 
 settings! {
-    /// `saturate(round_half_even(x / scale) + zero_point)`, of the zero point's type.
+    /// `saturate(round_half_even(x / scale) + zero_point)`, of the zero point's type; the quotient is
+    /// that of x's type. NaN becomes the lowest value.
     ///
     /// Operands: x, scale, zero point: both scalars, or both of the length of `axis`.
     Quantize {
@@ -571,7 +574,7 @@ family! {
 }
 
 family! {
-    /// Functions of two elements, with NumPy's broadcasting.
+    /// Functions of two elements, with NumPy's broadcasting. Integers wrap around and divide towards 0.
     Binary {
         /// `a + b`.
         Add = "add",
