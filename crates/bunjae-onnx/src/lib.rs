@@ -15,6 +15,9 @@
 pub mod atomic;
 pub mod external;
 pub mod file;
+pub mod import;
+pub mod metadata;
+mod names;
 pub mod opset;
 pub mod proto;
 pub mod tensor_data;
@@ -24,6 +27,7 @@ pub mod wire;
 mod sample;
 
 pub use file::{Limits, WeightStorage, read_model, write_model};
+pub use import::{ImportError, Imported, import, import_bytes};
 
 /// A name from a file, fit for a message: in backquotes, control characters escaped, shortened.
 fn quote(name: &str) -> String {

@@ -27,7 +27,7 @@ const ROOMS: &[Room] = &[
     room("bunjae-ir", &[]),
     room("bunjae-interp", &["bunjae-ir"]),
     room("bunjae-passes", &["bunjae-ir", "bunjae-interp"]),
-    room("bunjae-onnx", &["bunjae-ir"]),
+    room("bunjae-onnx", &["bunjae-ir", "bunjae-interp"]),
     room("bunjae-zoo", &["bunjae-ir"]),
     room("bunjae-data", &[]),
     room("bunjae-train", &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-data"]),
