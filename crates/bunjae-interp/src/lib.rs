@@ -1,6 +1,6 @@
 //! The interpreter: the meaning of every operator in the plainest loops.
 //!
-//! Owns [`eval`], which computes one operator, and [`run`], which computes a graph node by node.
+//! Owns [`eval()`], which computes one operator, and [`run()`], which computes a graph node by node.
 //! What they compute is by definition right: the kernels, the passes and other runtimes are
 //! compared with it, and so no loop here is clever.
 //!
