@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod export;
 pub mod external;
 pub mod file;
 pub mod import;
@@ -26,6 +27,7 @@ pub mod wire;
 #[cfg(test)]
 mod sample;
 
+pub use export::{ExportError, ExportOptions, SaveError, export, save};
 pub use file::{Limits, WeightStorage, read_model, write_model};
 pub use import::{ImportError, Imported, import, import_bytes};
 

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use bunjae_tensor::DType;
 use prost::bytes::Bytes;
 use thiserror::Error;
 
@@ -113,6 +114,18 @@ impl DataType {
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// The format's element type for one of ours.
+pub(crate) fn data_type(dtype: DType) -> DataType {
+    match dtype {
+        DType::F32 => DataType::Float,
+        DType::F64 => DataType::Double,
+        DType::I8 => DataType::Int8,
+        DType::U8 => DataType::Uint8,
+        DType::I32 => DataType::Int32,
+        DType::I64 => DataType::Int64,
     }
 }
 

@@ -7,10 +7,10 @@ use bunjae_interp::eval;
 use bunjae_ir::{Dim, Graph, GraphError, Op, TensorId, TensorType};
 use bunjae_tensor::Tensor;
 
-use super::elements::{Elements, MAX_ELEMENTS, data_type};
+use super::elements::{Elements, MAX_ELEMENTS};
 use super::problem::ProblemKind;
 use crate::names::Names;
-use crate::tensor_data::DataType;
+use crate::tensor_data::{DataType, data_type};
 
 /// No network has tensors of more dimensions.
 pub(super) const MAX_RANK: usize = 16;

@@ -6,7 +6,7 @@ use bunjae_ir::Dim;
 use bunjae_tensor::{DType, Element, Tensor};
 
 use super::problem::ProblemKind;
-use crate::tensor_data::{DataType, TensorData};
+use crate::tensor_data::{DataType, TensorData, data_type};
 
 /// The most elements such a tensor may have. Shapes have a handful; anchors have thousands.
 pub(super) const MAX_ELEMENTS: usize = 1 << 16;
@@ -206,16 +206,4 @@ pub(super) fn dtype(data_type: DataType) -> Option<DType> {
         DataType::Int64 => DType::I64,
         _ => return None,
     })
-}
-
-/// The format's name for an element type.
-pub(crate) fn data_type(dtype: DType) -> DataType {
-    match dtype {
-        DType::F32 => DataType::Float,
-        DType::F64 => DataType::Double,
-        DType::I8 => DataType::Int8,
-        DType::U8 => DataType::Uint8,
-        DType::I32 => DataType::Int32,
-        DType::I64 => DataType::Int64,
-    }
 }

@@ -117,7 +117,7 @@ fn open_end(end: i64, step: i64, dim: &Dim) -> i64 {
     const FAR: i64 = i32::MAX as i64;
     let size = dim.fixed().and_then(|size| i64::try_from(size).ok()).unwrap_or(FAR);
     match step > 0 {
-        true if end >= size.min(FAR) => Range::OPEN,
+        true if end > size.min(FAR - 1) => Range::OPEN,
         false if end < -size.min(FAR - 1) => Range::OPEN,
         _ => end,
     }

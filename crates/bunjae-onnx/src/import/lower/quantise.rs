@@ -5,10 +5,10 @@ use bunjae_ir::op::{Dequantize, Quantize, Squeeze};
 use bunjae_tensor::{DType, Tensor};
 
 use super::super::builder::Operand;
-use super::super::elements::{data_type, dtype};
+use super::super::elements::dtype;
 use super::super::node::{Lowering, Outcome};
 use super::super::problem::ProblemKind;
-use crate::tensor_data::DataType;
+use crate::tensor_data::{DataType, data_type};
 
 struct Parameters {
     axis: usize,

@@ -5,9 +5,10 @@ use bunjae_ir::{Dim, Factors, Op, Target};
 use bunjae_tensor::DType;
 
 use super::super::builder::MAX_RANK;
-use super::super::elements::{Elements, Scalar, data_type};
+use super::super::elements::{Elements, Scalar};
 use super::super::node::{Bound, Lowering, Outcome, axes, axis, size};
 use super::super::problem::ProblemKind;
+use crate::tensor_data::data_type;
 
 pub(super) fn reshape(node: &mut Lowering<'_>) -> Outcome<()> {
     node.at_most(2)?;
