@@ -1,0 +1,445 @@
+//! Groups and nodes to the kernels written for the instruction set, where one fits.
+
+use bunjae_ir::op::{self, Reduction};
+use bunjae_ir::{NodeId, Op, TensorId};
+use bunjae_kernels::{
+    Activation, Binary, BinaryOp, Conv, ConvSpec, Coordinates, GlobalPool, Linear, LinearSpec, Map,
+    Planar, Pool, PoolKind, PoolSpec, Resize, Rounding, Sampling, Softmax, Tail,
+};
+use bunjae_tensor::DType;
+
+use super::fuse::{Fused, activation};
+use super::lower::Lowering;
+use super::places::padding;
+use super::plain::group_count;
+use crate::error::CompileError;
+use crate::runtime::step::{FastKernel, Kernel, Prepared};
+use crate::runtime::view::{View, coalesce};
+
+/// What a convolution computes with, whatever the node was.
+struct Numbers<'a> {
+    /// `[output channels][input channels / groups][rows][columns]`.
+    weights: std::borrow::Cow<'a, [f32]>,
+    bias: Option<std::borrow::Cow<'a, [f32]>>,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+    /// The result's rows and columns.
+    size: [usize; 2],
+}
+
+impl<'g> Lowering<'g> {
+    /// Adds the step that computes a group; false where no kernel can.
+    pub(super) fn fused(&mut self, fused: &Fused) -> Result<bool, CompileError> {
+        match &self.graph.node(fused.node).op {
+            Op::Conv2d(_) | Op::BatchNorm(_) => self.convolution(fused),
+            Op::Linear => self.linear(fused),
+            Op::Binary(op) => self.binary(fused, op),
+            _ => Ok(false),
+        }
+    }
+
+    /// Adds the step that computes a node by itself; false where no kernel can.
+    pub(super) fn fast(&mut self, id: NodeId) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        if self.graph.ty(node.inputs[0]).dtype != DType::F32 {
+            return Ok(false);
+        }
+        match &node.op {
+            Op::Unary(op) => match activation(op) {
+                Some(activation) => self.map(id, activation, None),
+                None => Ok(false),
+            },
+            Op::PRelu => match super::fuse::slopes(self.graph, node.inputs[1], node.inputs[0]) {
+                Some(slopes) => self.map(id, Activation::Prelu, Some(slopes)),
+                None => Ok(false),
+            },
+            Op::MaxPool(pool) => {
+                let spec = |input, output| PoolSpec {
+                    input,
+                    output,
+                    kind: PoolKind::Max,
+                    kernel: pool.kernel,
+                    stride: pool.stride,
+                    dilation: pool.dilation,
+                    padding_begin: [pool.pad[0], pool.pad[1]],
+                    padding_end: [pool.pad[2], pool.pad[3]],
+                };
+                self.pool(id, spec)
+            }
+            Op::AveragePool(pool) => {
+                let spec = |input, output| PoolSpec {
+                    input,
+                    output,
+                    kind: if pool.count_pad { PoolKind::AveragePadded } else { PoolKind::Average },
+                    kernel: pool.kernel,
+                    stride: pool.stride,
+                    dilation: pool.dilation,
+                    padding_begin: [pool.pad[0], pool.pad[1]],
+                    padding_end: [pool.pad[2], pool.pad[3]],
+                };
+                self.pool(id, spec)
+            }
+            Op::GlobalPool(pool) => self.global_pool(id, pool.kind),
+            Op::Reduce(reduce) if reduce.axes == [2, 3] => self.global_pool(id, reduce.kind),
+            Op::Softmax(softmax) => {
+                let dims = self.places.dims(node.inputs[0]);
+                if softmax.axis + 1 == dims.len() { self.softmax(id, &dims) } else { Ok(false) }
+            }
+            Op::Resize(resize) => self.resize(id, resize),
+            _ => Ok(false),
+        }
+    }
+
+    /// The picture of an operand; brought into the kernels' layout first where it is not in it.
+    fn picture(&mut self, id: TensorId, name: &str) -> Result<(View, Planar), CompileError> {
+        let view = self.operand(id)?;
+        if let Some(planar) = view.as_planar() {
+            return Ok((view, planar));
+        }
+        let [images, channels, height, width] = view.dims[..] else {
+            return Err(CompileError::Plan(format!("{name}: {view:?} is no picture")));
+        };
+        let halo = self.places.wanted_halo(id);
+        let planar = Planar::new(images, channels, height, width, halo);
+        let own = self.places.picture(planar);
+        self.copy(name, &view, &own);
+        Ok((own, planar))
+    }
+
+    /// The result's place, and that place as a picture; `None` where a kernel cannot write it.
+    fn result(&mut self, id: TensorId, reads: &[usize]) -> (View, Option<Planar>) {
+        let view = self.places.allocate(id, reads);
+        let planar = view.as_planar();
+        (view, planar)
+    }
+
+    fn convolution(&mut self, fused: &Fused) -> Result<bool, CompileError> {
+        let node = self.graph.node(fused.node);
+        let name = self.graph.node_label(fused.node);
+        let (x, input) = self.picture(node.inputs[0], &name)?;
+        let residual = match fused.residual {
+            Some((id, at)) => Some((self.picture(id, &name)?, at)),
+            None => None,
+        };
+        let numbers = self.numbers(fused, &x)?;
+        let mut reads = vec![x.region];
+        reads.extend(residual.as_ref().map(|((view, _), _)| view.region));
+        let (y, output) = self.result(fused.result, &reads);
+        let Some(output) = output else { return Ok(false) };
+        let spec = ConvSpec {
+            input,
+            output,
+            size: numbers.size,
+            kernel: numbers.kernel,
+            stride: numbers.stride,
+            dilation: numbers.dilation,
+            padding: numbers.padding,
+            groups: numbers.groups,
+            activation: fused.activation,
+            residual: residual.as_ref().map(|((_, planar), at)| (*planar, *at)),
+            tail: fused.tail,
+            form: None,
+        };
+        let Ok(conv) = Conv::new(spec, self.isa) else { return Ok(false) };
+        let packed = conv.pack(&numbers.weights);
+        let packed =
+            packed.map_err(|source| CompileError::Kernel { node: name.clone(), source })?;
+        let weights = self.add_weights(&packed);
+        let bias = numbers.bias.as_ref().map(|bias| self.add_weights(bias));
+        let slopes = match fused.slopes {
+            Some(id) => Some(self.add_slopes(id, output.channels)?),
+            None => None,
+        };
+        let workspace = match conv.workspace_len() {
+            0 => None,
+            len => Some(self.places.workspace(len)),
+        };
+        let kernel = FastKernel {
+            second: residual.map(|((view, _), _)| view),
+            weights: Some(weights),
+            bias,
+            slopes,
+            workspace,
+            extras: extras(fused),
+            ..FastKernel::new(Prepared::Conv(Box::new(conv)), x, y)
+        };
+        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        Ok(true)
+    }
+
+    /// The numbers of a convolution, or of a batch normalisation as a depthwise one of one pixel.
+    fn numbers(&self, fused: &Fused, x: &View) -> Result<Numbers<'g>, CompileError> {
+        let node = self.graph.node(fused.node);
+        if let Op::Conv2d(conv) = &node.op {
+            let weight = self.places.dims(node.inputs[1]);
+            let result = self.places.dims(node.outputs[0]);
+            let (kernel, size) = ([weight[2], weight[3]], [result[2], result[3]]);
+            let halo = padding(conv, &x.dims, kernel, size);
+            let bias = node.inputs.get(2).map(|&id| self.weight_elements(id)).transpose()?;
+            return Ok(Numbers {
+                weights: self.weight_elements(node.inputs[1])?.into(),
+                bias: bias.map(Into::into),
+                kernel,
+                stride: conv.stride,
+                dilation: conv.dilation,
+                padding: [halo.top, halo.left],
+                groups: group_count(conv.groups, x.dims[1]),
+                size,
+            });
+        }
+        let eps = match &node.op {
+            Op::BatchNorm(norm) => f64::from(norm.eps),
+            _ => 0.0,
+        };
+        let [gamma, beta, mean, variance] =
+            [1, 2, 3, 4].map(|at| self.weight_elements(node.inputs[at]));
+        let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+        let (mut weights, mut bias) = (Vec::new(), Vec::new());
+        for channel in 0..gamma.len() {
+            let deviation = (f64::from(variance[channel]) + eps).sqrt();
+            let scale = f64::from(gamma[channel]) / deviation;
+            weights.push(scale as f32);
+            bias.push((f64::from(beta[channel]) - f64::from(mean[channel]) * scale) as f32);
+        }
+        Ok(Numbers {
+            weights: weights.into(),
+            bias: Some(bias.into()),
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            padding: [0, 0],
+            groups: gamma.len(),
+            size: [x.dims[2], x.dims[3]],
+        })
+    }
+
+    /// Adds slopes, one per channel, from a weight that holds those or one for all.
+    fn add_slopes(&mut self, id: TensorId, channels: usize) -> Result<usize, CompileError> {
+        let slopes = self.weight_elements(id)?;
+        let slopes = match slopes {
+            [slope] => vec![*slope; channels],
+            slopes => slopes.to_vec(),
+        };
+        Ok(self.add_weights(&slopes))
+    }
+
+    fn linear(&mut self, fused: &Fused) -> Result<bool, CompileError> {
+        let node = self.graph.node(fused.node);
+        let name = self.graph.node_label(fused.node);
+        let weight = self.places.dims(node.inputs[1]);
+        let mut x = self.operand(node.inputs[0])?;
+        if !x.is_dense() {
+            let dense = self.places.dense(DType::F32, &x.dims);
+            self.copy(&name, &x, &dense);
+            x = dense;
+        }
+        let spec = LinearSpec {
+            batch: x.dims[0],
+            inputs: weight[1],
+            outputs: weight[0],
+            activation: fused.activation,
+        };
+        let Ok(linear) = Linear::new(spec, self.isa) else { return Ok(false) };
+        let packed = linear.pack(self.weight_elements(node.inputs[1])?);
+        let packed =
+            packed.map_err(|source| CompileError::Kernel { node: name.clone(), source })?;
+        let weights = self.add_weights(&packed);
+        let bias = match node.inputs.get(2) {
+            Some(&id) => Some(self.add_weights(self.weight_elements(id)?)),
+            None => None,
+        };
+        let y = self.places.allocate(fused.result, &[x.region]);
+        let dense = match y.is_dense() {
+            true => y.clone(),
+            false => self.places.dense(DType::F32, &y.dims),
+        };
+        let kernel = FastKernel {
+            weights: Some(weights),
+            bias,
+            extras: extras(fused),
+            ..FastKernel::new(Prepared::Linear(linear), x, dense.clone())
+        };
+        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        if dense.region != y.region {
+            self.copy(&name, &dense, &y);
+        }
+        Ok(true)
+    }
+
+    fn binary(&mut self, fused: &Fused, op: &op::Binary) -> Result<bool, CompileError> {
+        let op = match op {
+            op::Binary::Add => BinaryOp::Add,
+            op::Binary::Sub => BinaryOp::Sub,
+            op::Binary::Mul => BinaryOp::Mul,
+            op::Binary::Div => BinaryOp::Div,
+            op::Binary::Max => BinaryOp::Max,
+            op::Binary::Min => BinaryOp::Min,
+            op::Binary::Pow => return Ok(false),
+        };
+        let node = self.graph.node(fused.node);
+        let a = self.operand(node.inputs[0])?;
+        let b = self.operand(node.inputs[1])?;
+        let y = self.places.allocate(fused.result, &[a.region, b.region]);
+        let spread = [&a, &b].map(|view| view.broadcast(&y.dims));
+        let [left, right, result] = if y.dims.len() <= 4 {
+            [&spread[0], &spread[1], &y].map(View::as_repeated_planar)
+        } else {
+            coalesce([&spread[0], &spread[1], &y]).map(|view| view.as_repeated_planar())
+        };
+        let (Some(left), Some(right), Some(result)) = (left, right, result) else {
+            return Ok(false);
+        };
+        let binary = Binary::new(left, right, result, op, fused.activation, self.isa);
+        let Ok(binary) = binary else { return Ok(false) };
+        let kernel = FastKernel {
+            second: Some(b),
+            extras: extras(fused),
+            ..FastKernel::new(Prepared::Binary(binary), a, y)
+        };
+        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        Ok(true)
+    }
+
+    fn map(
+        &mut self,
+        id: NodeId,
+        activation: Activation,
+        slopes: Option<TensorId>,
+    ) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let x = self.operand(node.inputs[0])?;
+        let y = self.places.allocate(node.outputs[0], &[x.region]);
+        let [input, output] = match slopes {
+            // Slopes go by the channels of a picture.
+            Some(_) => [&x, &y].map(View::as_planar),
+            None if y.dims.len() <= 4 => [&x, &y].map(View::as_repeated_planar),
+            None => coalesce([&x, &y]).map(|view| view.as_repeated_planar()),
+        };
+        let (Some(input), Some(output)) = (input, output) else { return Ok(false) };
+        let Ok(map) = Map::new(input, output, activation, self.isa) else { return Ok(false) };
+        let slopes = match slopes {
+            Some(id) => Some(self.add_slopes(id, output.channels)?),
+            None => None,
+        };
+        let extras = format!(" {}", self.graph.node(id).op.name());
+        let kernel = FastKernel { slopes, extras, ..FastKernel::new(Prepared::Map(map), x, y) };
+        self.push(&[id], Kernel::Fast(Box::new(kernel)));
+        Ok(true)
+    }
+
+    fn pool(
+        &mut self,
+        id: NodeId,
+        spec: impl Fn(Planar, Planar) -> PoolSpec,
+    ) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let (x, input) = self.picture(node.inputs[0], &self.graph.node_label(id))?;
+        let (y, Some(output)) = self.result(node.outputs[0], &[x.region]) else {
+            return Ok(false);
+        };
+        let Ok(pool) = Pool::new(spec(input, output), self.isa) else { return Ok(false) };
+        self.push(&[id], Kernel::Fast(Box::new(FastKernel::new(Prepared::Pool(pool), x, y))));
+        Ok(true)
+    }
+
+    fn global_pool(&mut self, id: NodeId, kind: Reduction) -> Result<bool, CompileError> {
+        let kind = match kind {
+            Reduction::Mean => PoolKind::Average,
+            Reduction::Max => PoolKind::Max,
+            Reduction::Sum | Reduction::Min | Reduction::L2 => return Ok(false),
+        };
+        let node = self.graph.node(id);
+        if self.graph.ty(node.inputs[0]).rank() != 4 {
+            return Ok(false);
+        }
+        let (x, input) = self.picture(node.inputs[0], &self.graph.node_label(id))?;
+        let y = self.places.allocate(node.outputs[0], &[x.region]);
+        let pool = GlobalPool::new(input, kind, self.isa);
+        let Ok(pool) = pool else { return Ok(false) };
+        let dense = match y.is_dense() {
+            true => y.clone(),
+            false => self.places.dense(DType::F32, &y.dims),
+        };
+        let kernel = FastKernel::new(Prepared::GlobalPool(pool), x, dense.clone());
+        self.push(&[id], Kernel::Fast(Box::new(kernel)));
+        if dense.region != y.region {
+            self.copy(&self.graph.node_label(id), &dense, &y);
+        }
+        Ok(true)
+    }
+
+    fn softmax(&mut self, id: NodeId, dims: &[usize]) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let x = self.operand(node.inputs[0])?;
+        let y = self.places.allocate(node.outputs[0], &[x.region]);
+        if !x.is_dense() || !y.is_dense() {
+            return Ok(false);
+        }
+        let width = dims.last().copied().unwrap_or(1);
+        let rows = dims.iter().product::<usize>() / width;
+        let Ok(softmax) = Softmax::new(rows, width, false, self.isa) else { return Ok(false) };
+        let kernel = FastKernel::new(Prepared::Softmax(softmax), x, y);
+        self.push(&[id], Kernel::Fast(Box::new(kernel)));
+        Ok(true)
+    }
+
+    fn resize(&mut self, id: NodeId, op: &op::Resize) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        // The kernel goes by the ratio of the sizes; a scale that is not that ratio, or is rounded
+        // in f32 on the way, is left to the tables of the generic kernel.
+        let exact = match op.to {
+            op::ResizeTo::Scale(scale) => scale.iter().all(|scale| scale.fract() == 0.0),
+            op::ResizeTo::Size(_) => op.mode == op::ResizeMode::Linear,
+        };
+        if !exact {
+            return Ok(false);
+        }
+        let sampling = match (op.mode, op.rounding) {
+            (op::ResizeMode::Linear, _) => Sampling::Bilinear,
+            (_, op::Rounding::RoundPreferFloor) => Sampling::Nearest(Rounding::PreferFloor),
+            (_, op::Rounding::RoundPreferCeil) => Sampling::Nearest(Rounding::PreferCeil),
+            (_, op::Rounding::Floor) => Sampling::Nearest(Rounding::Floor),
+            (_, op::Rounding::Ceil) => Sampling::Nearest(Rounding::Ceil),
+        };
+        let coordinates = match op.coordinates {
+            op::Coordinates::HalfPixel => Coordinates::HalfPixel,
+            op::Coordinates::PytorchHalfPixel => Coordinates::PytorchHalfPixel,
+            op::Coordinates::AlignCorners => Coordinates::AlignCorners,
+            op::Coordinates::Asymmetric => Coordinates::Asymmetric,
+        };
+        let (x, input) = self.picture(node.inputs[0], &self.graph.node_label(id))?;
+        let (y, Some(output)) = self.result(node.outputs[0], &[x.region]) else {
+            return Ok(false);
+        };
+        let resize = Resize::new(input, output, sampling, coordinates, self.isa);
+        let Ok(resize) = resize else { return Ok(false) };
+        self.push(&[id], Kernel::Fast(Box::new(FastKernel::new(Prepared::Resize(resize), x, y))));
+        Ok(true)
+    }
+}
+
+fn nodes(fused: &Fused) -> Vec<NodeId> {
+    std::iter::once(fused.node).chain(fused.taken.iter().copied()).collect()
+}
+
+/// What a group does beyond its base, for people.
+fn extras(fused: &Fused) -> String {
+    let mut text = String::new();
+    if fused.residual.is_some() {
+        text += " +residual";
+    }
+    if fused.activation != Activation::Identity {
+        let name = format!("{:?}", fused.activation).to_lowercase();
+        text += " +";
+        text += name.split(' ').next().unwrap_or_default();
+    }
+    match fused.tail {
+        Tail::Store => {}
+        Tail::MaxPool2 => text += " +pool",
+        Tail::GlobalAverage => text += " +average",
+    }
+    text
+}

@@ -1,0 +1,422 @@
+//! Groups to steps: the walk over the graph that places tensors, prepares kernels, packs weights
+//! and lays out the memory.
+
+use bunjae_ir::op::Unary;
+use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, TensorId, resolve_range};
+use bunjae_kernels::{AlignedVec, Isa};
+use bunjae_tensor::DType;
+
+use super::arena::{Lifetime, place};
+use super::fuse::{Group, groups};
+use super::places::{Places, dims};
+use crate::error::CompileError;
+use crate::runtime::generic;
+use crate::runtime::memory::ALIGN;
+use crate::runtime::model::{Parts, Port};
+use crate::runtime::step::{FastKernel, Kernel, Prepared, Step};
+use crate::runtime::view::{Region, Space, View};
+
+/// Buffers with a border keep memory of their own, cleared once, as long as all of them together
+/// take no more bytes than this; past it they share memory and are cleared at each run. Half a
+/// second-level cache and more: sharing keeps large networks in it, and costs small ones time.
+const OWN_BORDERS: usize = 2 << 20;
+
+/// The largest arena that is planned.
+const MAX_ARENA: usize = bunjae_tensor::MAX_BYTES;
+
+/// Where the operand of a step lies while buffers are being made: weights have regions of their
+/// own, numbered from this on.
+const WEIGHTS: usize = 1 << 40;
+
+/// The walk.
+pub(super) struct Lowering<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) isa: Isa,
+    pub(super) places: Places<'g>,
+    steps: Vec<Step>,
+    /// The bytes of the weights, and where each region of them starts and how long it is.
+    weight_bytes: Vec<u8>,
+    weight_regions: Vec<(usize, usize)>,
+    /// The region of each weight that is used as it is.
+    plain_weights: Vec<Option<usize>>,
+    /// Multiply-accumulates of each node.
+    macs: Vec<u64>,
+}
+
+/// Compiles a graph whose sizes are known.
+pub(super) fn lower(graph: &Graph, isa: Isa, threads: usize) -> Result<Parts, CompileError> {
+    let groups = groups(graph);
+    let cost = graph.cost(&Bindings::new(), Convention::Exact);
+    let macs = match cost {
+        Ok(cost) => cost.nodes.iter().map(|node| node.macs).collect(),
+        // Too many to count; the figures are only shown to people.
+        Err(_) => vec![0; graph.nodes().len()],
+    };
+    let mut lowering = Lowering {
+        graph,
+        isa,
+        places: Places::new(graph, &groups),
+        steps: Vec::new(),
+        weight_bytes: Vec::new(),
+        weight_regions: Vec::new(),
+        plain_weights: vec![None; graph.value_count()],
+        macs,
+    };
+    for &input in graph.inputs() {
+        lowering.places.allocate(input, &[]);
+    }
+    for group in &groups {
+        lowering.group(group)?;
+    }
+    lowering.finish(threads)
+}
+
+impl<'g> Lowering<'g> {
+    fn group(&mut self, group: &Group) -> Result<(), CompileError> {
+        match group {
+            Group::Fused(fused) => {
+                if !self.fused(fused)? {
+                    // The base by itself, then what it took in: a fused group that no kernel
+                    // computes is a chain of single nodes.
+                    for id in std::iter::once(&fused.node).chain(&fused.taken) {
+                        self.single(*id)?;
+                    }
+                }
+                Ok(())
+            }
+            Group::Single(id) => self.single(*id),
+        }
+    }
+
+    fn single(&mut self, id: NodeId) -> Result<(), CompileError> {
+        let node = self.graph.node(id);
+        if let Op::Concat(op) = &node.op {
+            return self.concat(id, op.axis);
+        }
+        if self.view_of(id)? || self.fast(id)? {
+            return Ok(());
+        }
+        self.plain(id)
+    }
+
+    /// The view of an operand, which has a place as nodes come in topological order.
+    pub(super) fn operand(&mut self, id: TensorId) -> Result<View, CompileError> {
+        if let Some(view) = self.places.get(id) {
+            return Ok(view.clone());
+        }
+        let Some(tensor) = self.graph.weight_tensor(id) else {
+            return Err(CompileError::Plan(format!("{} has no place", self.graph.label(id))));
+        };
+        let region = match self.plain_weights[id.index()] {
+            Some(region) => region,
+            None => {
+                let region = self.add_weight_bytes(tensor.bytes());
+                self.plain_weights[id.index()] = Some(region);
+                region
+            }
+        };
+        Ok(View::dense(region, tensor.dtype(), tensor.shape()))
+    }
+
+    fn add_weight_bytes(&mut self, bytes: &[u8]) -> usize {
+        let start = self.weight_bytes.len().next_multiple_of(ALIGN);
+        self.weight_bytes.resize(start, 0);
+        self.weight_bytes.extend_from_slice(bytes);
+        self.weight_regions.push((start, bytes.len()));
+        WEIGHTS + self.weight_regions.len() - 1
+    }
+
+    /// Adds weights as a kernel wants them.
+    pub(super) fn add_weights(&mut self, elements: &[f32]) -> usize {
+        self.add_weight_bytes(bytemuck::cast_slice(elements))
+    }
+
+    /// The elements of an f32 weight.
+    pub(super) fn weight_elements(&self, id: TensorId) -> Result<&'g [f32], CompileError> {
+        let missing = || CompileError::Plan(format!("{} is no weight", self.graph.label(id)));
+        let tensor = self.graph.weight_tensor(id).ok_or_else(missing)?;
+        tensor
+            .elements::<f32>()
+            .map_err(|source| CompileError::Weight { weight: self.graph.label(id), source })
+    }
+
+    /// Adds a step that computes the given nodes.
+    pub(super) fn push(&mut self, nodes: &[NodeId], kernel: Kernel) {
+        let names: Vec<String> = nodes.iter().map(|id| self.graph.node_label(*id)).collect();
+        let macs = nodes.iter().map(|id| self.macs[id.index()]).sum();
+        self.push_named(names.join(" + "), kernel, macs);
+    }
+
+    fn push_named(&mut self, name: String, kernel: Kernel, macs: u64) {
+        let mut step = Step { name, kernel, reads: Vec::new(), writes: Vec::new(), macs };
+        let (reads, writes) = match &step.kernel {
+            Kernel::Fast(kernel) => {
+                let reads = [Some(kernel.input.region), kernel.second.as_ref().map(|v| v.region)]
+                    .into_iter()
+                    .chain([kernel.weights, kernel.bias, kernel.slopes])
+                    .flatten()
+                    .collect();
+                let writes = [Some(kernel.output.region), kernel.workspace];
+                (reads, writes.into_iter().flatten().collect())
+            }
+            Kernel::Generic(kernel) => {
+                // The result is the last but for the optional operands, so it is asked for.
+                let result = kernel.result().region;
+                let regions = kernel.views().into_iter().map(|view| view.region);
+                (regions.filter(|region| *region != result).collect(), vec![result])
+            }
+            Kernel::Port(_) => (Vec::new(), Vec::new()),
+        };
+        (step.reads, step.writes) = (reads, writes);
+        step.reads.sort_unstable();
+        step.reads.dedup();
+        self.steps.push(step);
+    }
+
+    /// Copies a view to another.
+    pub(super) fn copy(&mut self, name: &str, x: &View, y: &View) {
+        let planar = (x.as_planar(), y.as_planar());
+        let same_rank = x.dims.len() == y.dims.len();
+        let kernel = match planar {
+            (Some(from), Some(to)) if same_rank => bunjae_kernels::Copy::new(from, to).ok(),
+            _ => None,
+        };
+        let kernel = match kernel {
+            Some(copy) => {
+                let fast = FastKernel::new(Prepared::Copy(copy), x.clone(), y.clone());
+                Kernel::Fast(Box::new(fast))
+            }
+            None => Kernel::Generic(Box::new(generic::Copy::new(x, y).into())),
+        };
+        self.push_named(name.to_string(), kernel, 0);
+    }
+
+    /// Makes the results of an operator that moves nothing views of its operand.
+    fn view_of(&mut self, id: NodeId) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let x_id = node.inputs[0];
+        if !super::places::is_view(&node.op) {
+            return Ok(false);
+        }
+        let x = self.operand(x_id)?;
+        let result = self.places.dims(node.outputs[0]);
+        let view = match &node.op {
+            Op::Unary(Unary::Identity) | Op::Dropout(_) => Some(x.clone()),
+            Op::Transpose(op) => Some(x.permuted(&op.perm)),
+            Op::Split(op) => {
+                let mut start = 0;
+                for (&output, &len) in node.outputs.iter().zip(&op.sizes) {
+                    self.places.alias(output, x.range(op.axis, start, len, 1));
+                    start += len;
+                }
+                return Ok(true);
+            }
+            Op::Slice(op) => {
+                let mut view = x.clone();
+                for range in &op.ranges {
+                    let (start, len, step) =
+                        resolve_range(range, x.dims[range.axis]).map_err(|source| {
+                            bunjae_ir::GraphError::Node {
+                                node: self.graph.node_label(id),
+                                op: node.op.name(),
+                                source,
+                            }
+                        })?;
+                    view = view.range(range.axis, start, len, step as isize);
+                }
+                Some(view)
+            }
+            _ => x.reshaped(&result),
+        };
+        match view {
+            Some(view) => self.places.alias(node.outputs[0], view),
+            // The elements have to be brought into order first.
+            None => {
+                let y = self.places.allocate(node.outputs[0], &[x.region]);
+                match y.reshaped(&x.dims) {
+                    Some(y) => self.copy(&self.graph.node_label(id), &x, &y),
+                    None => {
+                        let dense = self.places.dense(x.dtype, &x.dims);
+                        self.copy(&self.graph.node_label(id), &x, &dense);
+                        let regrouped = View::dense(dense.region, x.dtype, &result);
+                        self.copy(&self.graph.node_label(id), &regrouped, &y);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Copies those operands that were not written in their places.
+    fn concat(&mut self, id: NodeId, axis: usize) -> Result<(), CompileError> {
+        let node = self.graph.node(id);
+        let inputs = node.inputs.iter().map(|&input| self.operand(input));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let reads: Vec<usize> = match self.places.get(node.outputs[0]) {
+            // Some operands have been written into it, which is why it may be among the reads.
+            Some(_) => Vec::new(),
+            None => inputs.iter().map(|view| view.region).collect(),
+        };
+        let y = self.places.allocate(node.outputs[0], &reads);
+        let mut start = 0;
+        for x in &inputs {
+            let part = y.range(axis, start, x.dims[axis], 1);
+            start += x.dims[axis];
+            let in_place =
+                part.region == x.region && part.first == x.first && part.strides == x.strides;
+            if in_place {
+                continue;
+            }
+            if x.region == y.region {
+                // Another part of the same memory: by way of a copy.
+                let aside = self.places.dense(x.dtype, &x.dims);
+                self.copy(&self.graph.node_label(id), x, &aside);
+                self.copy(&self.graph.node_label(id), &aside, &part);
+            } else {
+                self.copy(&self.graph.node_label(id), x, &part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays out the memory and hands over the parts of the model.
+    fn finish(mut self, threads: usize) -> Result<Parts, CompileError> {
+        self.clear_borders()?;
+        let buffers = std::mem::take(&mut self.places.buffers);
+        let mut lifetimes: Vec<Lifetime> = buffers
+            .iter()
+            .map(|buffer| Lifetime { first: usize::MAX, last: 0, len: buffer.len })
+            .collect();
+        for (index, step) in self.steps.iter().enumerate() {
+            for &region in step.reads.iter().chain(&step.writes).filter(|region| **region < WEIGHTS)
+            {
+                let lifetime = &mut lifetimes[region];
+                lifetime.first = lifetime.first.min(index);
+                lifetime.last = lifetime.last.max(index);
+            }
+        }
+        let port = |id: TensorId, name: String, view: View| Port {
+            name,
+            dtype: view.dtype,
+            shape: dims(self.graph, id),
+            dense: View::dense(0, view.dtype, &view.dims),
+            view,
+        };
+        let mut inputs = Vec::new();
+        for &id in self.graph.inputs() {
+            let view = self.places.get(id).cloned();
+            let view = view.ok_or_else(|| CompileError::Plan("an input has no place".into()))?;
+            lifetimes[view.region].first = 0;
+            if buffers[view.region].border.is_some() {
+                // It is loaded before any step could clear it.
+                lifetimes[view.region].last = usize::MAX;
+            }
+            inputs.push(port(id, self.graph.label(id), view));
+        }
+        let mut outputs = Vec::new();
+        for output in self.graph.outputs() {
+            let view = match self.places.get(output.tensor) {
+                Some(view) => view.clone(),
+                None => {
+                    let x = self.graph.weight_tensor(output.tensor);
+                    let dtype = x.map_or(DType::F32, |x| x.dtype());
+                    let shape = dims(self.graph, output.tensor);
+                    View::dense(
+                        self.plain_weights[output.tensor.index()].unwrap_or(0),
+                        dtype,
+                        &shape,
+                    )
+                }
+            };
+            if view.region < WEIGHTS {
+                lifetimes[view.region].last = usize::MAX;
+            }
+            outputs.push(port(output.tensor, output.name.clone(), view));
+        }
+        if own_borders(&buffers) {
+            for (lifetime, buffer) in lifetimes.iter_mut().zip(&buffers) {
+                if buffer.border.is_some() {
+                    (lifetime.first, lifetime.last) = (0, usize::MAX);
+                }
+            }
+        }
+        let (starts, arena_len) = place(&lifetimes, ALIGN);
+        if arena_len > MAX_ARENA {
+            return Err(CompileError::Memory { bytes: arena_len, limit: MAX_ARENA });
+        }
+        let mut regions: Vec<Region> = starts
+            .iter()
+            .zip(&buffers)
+            .map(|(&start, buffer)| Region { space: Space::Arena, start, len: buffer.len })
+            .collect();
+        let first_weight = regions.len();
+        regions.extend(self.weight_regions.iter().map(|&(start, len)| Region {
+            space: Space::Weights,
+            start,
+            len,
+        }));
+        let renumber = |region: &mut usize| {
+            if *region >= WEIGHTS {
+                *region = *region - WEIGHTS + first_weight;
+            }
+        };
+        for step in &mut self.steps {
+            step.regions_mut().for_each(renumber);
+        }
+        for port in &mut outputs {
+            renumber(&mut port.view.region);
+        }
+        let mut weights = AlignedVec::zeroed(self.weight_bytes.len().div_ceil(size_of::<f32>()));
+        bytemuck::cast_slice_mut(&mut weights)[..self.weight_bytes.len()]
+            .copy_from_slice(&self.weight_bytes);
+        Ok(Parts {
+            name: self.graph.name.clone(),
+            isa: self.isa,
+            threads,
+            inputs,
+            outputs,
+            steps: self.steps,
+            regions,
+            weights,
+            arena_len,
+        })
+    }
+
+    /// Before the first step that writes a picture with a border, a step that clears the border,
+    /// where the memory is shared with other tensors.
+    fn clear_borders(&mut self) -> Result<(), CompileError> {
+        // An output that is a weight is read from where the weights are.
+        for output in self.graph.outputs() {
+            if self.places.get(output.tensor).is_none() {
+                self.operand(output.tensor)?;
+            }
+        }
+        if own_borders(&self.places.buffers) {
+            return Ok(());
+        }
+        let mut cleared = vec![false; self.places.buffers.len()];
+        for &input in self.graph.inputs() {
+            if let Some(view) = self.places.get(input) {
+                cleared[view.region] = true;
+            }
+        }
+        for step in std::mem::take(&mut self.steps) {
+            for &region in &step.writes {
+                if let Some(planar) = self.places.buffers[region].border
+                    && !std::mem::replace(&mut cleared[region], true)
+                {
+                    let kernel = generic::Clear::new(region, planar).into();
+                    self.push_named(step.name.clone(), Kernel::Generic(Box::new(kernel)), 0);
+                }
+            }
+            self.steps.push(step);
+        }
+        Ok(())
+    }
+}
+
+/// Whether buffers with a border are few and small enough to keep memory of their own.
+fn own_borders(buffers: &[super::places::Buffer]) -> bool {
+    let with = buffers.iter().filter(|buffer| buffer.border.is_some());
+    with.map(|buffer| buffer.len).sum::<usize>() <= OWN_BORDERS
+}

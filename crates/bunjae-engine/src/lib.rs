@@ -1,0 +1,36 @@
+//! The engine: a graph compiled to a flat list of steps, and the runner that executes it.
+//!
+//! Owns the way from a [`Graph`](bunjae_ir::Graph) to a [`Model`] (simplify, fuse, choose a layout
+//! for every tensor and a kernel for every step, pack the weights, plan one arena), and the
+//! [`Session`] that runs it without allocating. The two halves are kept apart: `compile` knows
+//! graphs and passes, `runtime` knows neither, so that a runner can be built without them.
+//!
+//! Never here: changing what a model computes (the passes), kernels written with intrinsics (the
+//! kernels), files of other people's formats, measuring accuracy, printing.
+//!
+//! # From graph to steps
+//!
+//! 1. The sizes are bound, so every shape is a number, and the passes simplify the graph.
+//! 2. Convolutions and linear layers take in what follows them: batch normalisation, an activation,
+//!    a residual, a pooling.
+//! 3. Every tensor gets a place: a buffer, an offset and a stride per axis. Pictures are kept in
+//!    the kernels' planar layout with as much zero border as any consumer wants. Slices, splits,
+//!    transpositions and most reshapes are only other strides over the same buffer, and what is
+//!    concatenated is written into its range of the result right away.
+//! 4. What no fast kernel computes, a generic one does, on operands of any strides and type.
+//! 5. Buffers whose lifetimes do not meet share memory.
+//!
+//! # Numerics
+//!
+//! Results do not depend on the number of threads: a task is the same work whoever does it. They do
+//! depend, in the last bits, on the instruction set.
+#![allow(unsafe_code, reason = "memory shared between threads; confined to runtime::memory")]
+
+mod compile;
+mod error;
+mod runtime;
+
+pub use bunjae_kernels::{Isa, IsaSet};
+pub use compile::CompileOptions;
+pub use error::{CompileError, RunError};
+pub use runtime::{Explanation, Input, Model, Output, Port, Profile, Session, StepReport};

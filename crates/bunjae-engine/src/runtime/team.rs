@@ -1,0 +1,314 @@
+//! The threads that share a run.
+//!
+//! # How
+//!
+//! The thread that calls [`Session::run`](crate::Session::run) leads. It walks the steps; a stage
+//! with one task it runs itself, without a word to anybody. A stage with several it publishes, and
+//! every thread that is awake, the leader included, claims tasks of it until none is left. The
+//! leader goes on when all claimed tasks are done.
+//!
+//! Tasks are claimed rather than dealt out because a thread may be late (it sleeps between runs, and
+//! on a shared machine it may not be running at all): then the others do its share, and nobody waits
+//! for it. Since a task computes the same whoever runs it, results do not depend on this.
+//!
+//! Helpers sleep between runs. Within a run they spin for [`SPIN`] when there is nothing to claim,
+//! which is longer than most single-task steps take, and then sleep until the next stage.
+//!
+//! # Why not a crate
+//!
+//! A work-stealing pool such as rayon's wakes and steals per job, allocates for some of them, and
+//! costs several microseconds for each of the dozens of stages of a small network whose whole run
+//! takes a hundred. Here a stage costs its claims: one compare-and-swap per task.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::memory::{Arena, Memory, StepMemory};
+use super::model::Model;
+use super::step::StepError;
+use crate::error::RunError;
+
+/// How long a helper spins within a run before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Nothing to claim: no run is under way.
+const IDLE: u64 = u64::MAX;
+
+/// The upper half of the state is the stage (an index into [`Model::stages`]), the lower half the
+/// next task of it.
+fn pack(stage: usize, task: usize) -> u64 {
+    (stage as u64) << 32 | task as u64
+}
+
+/// What the threads of a session share.
+pub(super) struct Shared {
+    pub(super) model: Arc<Model>,
+    pub(super) arena: Arena,
+    /// The stage at work and its next task, or [`IDLE`].
+    state: AtomicU64,
+    /// Tasks done of the stage at work.
+    done: AtomicUsize,
+    /// The first failure of the run: the step's index plus one; 0 for none.
+    failed: AtomicUsize,
+    /// Helpers that sleep or are about to.
+    sleepers: AtomicUsize,
+    stop: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // The lock guards nothing that a panic could leave half done.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a task of the published stage.
+    fn claim(&self) -> Claim {
+        let mut state = self.state.load(Ordering::Acquire);
+        loop {
+            if state == IDLE {
+                return Claim::Idle;
+            }
+            let (stage, task) = ((state >> 32) as usize, (state & 0xffff_ffff) as usize);
+            match self.model.stages.get(stage) {
+                Some(found) if task < found.tasks => {}
+                _ => return Claim::Nothing,
+            }
+            // A helper that read the state long ago succeeds only if it is the same again; then
+            // this task of this stage is open again, in another run.
+            let next = pack(stage, task + 1);
+            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Claim::Task { stage, task },
+                Err(found) => state = found,
+            }
+        }
+    }
+
+    /// Runs a task that was claimed, and counts it as done even if it panics, so that the leader
+    /// does not wait for it for ever.
+    fn run_claimed(&self, stage: usize, task: usize, scratch: &mut [f32]) {
+        struct Count<'a>(&'a AtomicUsize);
+        impl Drop for Count<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Release);
+            }
+        }
+        let _count = Count(&self.done);
+        let Some(found) = self.model.stages.get(stage) else { return };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.run_task(found.step, found.stage, task, scratch)
+        }));
+        if !matches!(outcome, Ok(Ok(()))) {
+            let _ = self.failed.compare_exchange(
+                0,
+                found.step + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    fn run_task(
+        &self,
+        step: usize,
+        stage: usize,
+        task: usize,
+        scratch: &mut [f32],
+    ) -> Result<(), StepError> {
+        let step = self.model.steps.get(step).ok_or(StepError::Operand)?;
+        // SAFETY: the model's steps were checked against its regions and arena when it was made,
+        // and this arena is as large. Steps and stages follow one another: only the leader goes on,
+        // after all claimed tasks are done, and single tasks are run by the leader alone.
+        let memory = unsafe { StepMemory::new(self.memory(), step) };
+        step.run_task(stage, task, &memory, scratch)
+    }
+
+    pub(super) fn memory(&self) -> Memory<'_> {
+        Memory { arena: &self.arena, weights: &self.model.weights, regions: &self.model.regions }
+    }
+
+    /// Publishes a stage and wakes helpers that sleep.
+    fn publish(&self, state: u64) {
+        // In one order with `sleepers`: either the helper sees the stage, or it is seen here.
+        self.state.store(state, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(self.lock());
+            self.wake.notify_all();
+        }
+    }
+}
+
+enum Claim {
+    Task {
+        stage: usize,
+        task: usize,
+    },
+    /// The stage has no open task left.
+    Nothing,
+    /// No run is under way.
+    Idle,
+}
+
+/// The threads of a session.
+pub(super) struct Team {
+    pub(super) shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Team {
+    /// Starts `threads - 1` helpers.
+    ///
+    /// # Errors
+    /// [`RunError::Thread`].
+    pub(super) fn new(model: Arc<Model>, threads: usize) -> Result<Team, RunError> {
+        let shared = Arc::new(Shared {
+            arena: Arena::new(model.arena_len),
+            model,
+            state: AtomicU64::new(IDLE),
+            done: AtomicUsize::new(0),
+            failed: AtomicUsize::new(0),
+            sleepers: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let mut team = Team { shared, helpers: Vec::new() };
+        for number in 1..threads {
+            let shared = team.shared.clone();
+            let helper = std::thread::Builder::new()
+                .name(format!("bunjae-{number}"))
+                .spawn(move || help(&shared))
+                .map_err(|error| RunError::Thread(error.to_string()))?;
+            team.helpers.push(helper);
+        }
+        Ok(team)
+    }
+
+    /// The number of threads, the leader included.
+    pub(super) fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Runs all steps; `after` is called with the index of each when it is done.
+    ///
+    /// # Errors
+    /// [`RunError::Step`].
+    pub(super) fn run(
+        &mut self,
+        scratch: &mut [f32],
+        mut after: impl FnMut(usize),
+    ) -> Result<(), RunError> {
+        let shared = &*self.shared;
+        let model = &*shared.model;
+        let alone = self.helpers.is_empty();
+        let mut result = Ok(());
+        for (index, stage) in model.stages.iter().enumerate() {
+            let outcome = if stage.tasks == 1 || alone {
+                (0..stage.tasks)
+                    .try_for_each(|task| shared.run_task(stage.step, stage.stage, task, scratch))
+            } else {
+                self.share(index, stage.tasks, scratch)
+            };
+            if let Err(reason) = outcome {
+                let step = model.steps.get(stage.step).map_or("", |step| &step.name);
+                let (step, reason) = (step.to_string(), reason.to_string());
+                result = Err(RunError::Step { step, reason });
+                break;
+            }
+            if model.stages.get(index + 1).is_none_or(|next| next.step != stage.step) {
+                after(stage.step);
+            }
+        }
+        shared.state.store(IDLE, Ordering::Release);
+        result
+    }
+
+    /// Runs a stage together with the helpers.
+    fn share(&self, stage: usize, tasks: usize, scratch: &mut [f32]) -> Result<(), StepError> {
+        let shared = &*self.shared;
+        shared.failed.store(0, Ordering::Relaxed);
+        shared.done.store(0, Ordering::Relaxed);
+        shared.publish(pack(stage, 0));
+        while let Claim::Task { stage, task } = shared.claim() {
+            shared.run_claimed(stage, task, scratch);
+        }
+        let mut turns = 0u32;
+        while shared.done.load(Ordering::Acquire) < tasks {
+            turns += 1;
+            // A helper that is not running cannot finish; let it.
+            if turns.is_multiple_of(4096) {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        if shared.failed.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(StepError::Kernel) }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        drop(self.shared.lock());
+        self.shared.wake.notify_all();
+        for helper in self.helpers.drain(..) {
+            // A helper that panicked has nothing more to say.
+            let _ = helper.join();
+        }
+    }
+}
+
+/// The life of a helper.
+fn help(shared: &Shared) {
+    let mut scratch = bunjae_kernels::AlignedVec::zeroed(shared.model.scratch_len);
+    let mut idle_since: Option<Instant> = None;
+    let mut turns = 0u32;
+    loop {
+        match shared.claim() {
+            Claim::Task { stage, task } => {
+                shared.run_claimed(stage, task, &mut scratch);
+                idle_since = None;
+                continue;
+            }
+            Claim::Nothing => {
+                std::hint::spin_loop();
+                turns = turns.wrapping_add(1);
+                // The clock is slower than a turn.
+                if !turns.is_multiple_of(64) {
+                    continue;
+                }
+                let since = *idle_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < SPIN {
+                    continue;
+                }
+            }
+            Claim::Idle => {}
+        }
+        if shared.stop.load(Ordering::SeqCst) {
+            return;
+        }
+        idle_since = None;
+        sleep(shared);
+    }
+}
+
+/// Sleeps until there is a task to claim or the team ends.
+fn sleep(shared: &Shared) {
+    let mut guard = shared.lock();
+    shared.sleepers.fetch_add(1, Ordering::SeqCst);
+    let changed = || {
+        let state = shared.state.load(Ordering::SeqCst);
+        let (stage, task) = ((state >> 32) as usize, (state & 0xffff_ffff) as usize);
+        let open =
+            state != IDLE && shared.model.stages.get(stage).is_some_and(|stage| task < stage.tasks);
+        open || shared.stop.load(Ordering::SeqCst)
+    };
+    while !changed() {
+        guard = shared.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+    shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+}
