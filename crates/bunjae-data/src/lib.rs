@@ -1,0 +1,34 @@
+//! Pictures for training and measuring: where they lie, how they are decoded, split, augmented and
+//! brought into batches, and a generator of pictures for whoever has none.
+//!
+//! Owns the layouts of data sets, the decoders of picture files, the one rule by which a picture
+//! becomes a network's input ([`Preprocess`]), splits, augmentation, samplers, the loader with its
+//! worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
+//! sequences.
+//!
+//! Everything random is drawn for (seed, epoch, picture), so that a batch is the same whatever the
+//! number of threads; everything between the file and the batch is done in integers, or in single
+//! operations of IEEE arithmetic in a stated order, so that it is the same on every processor.
+//!
+//! Never here: networks, losses, metrics; printing; the camera.
+#![forbid(unsafe_code)]
+
+pub mod augment;
+mod dataset;
+pub mod decode;
+mod error;
+pub mod layout;
+pub mod loader;
+mod parallel;
+mod picture;
+pub mod pictures;
+mod preprocess;
+mod resize;
+pub mod sampler;
+pub mod split;
+
+pub use dataset::{ContentHash, Dataset, Item, Records, Skipped, Source, Split};
+pub use error::{DataError, LineProblem};
+pub use picture::{Channels, Picture, Region};
+pub use preprocess::{Colour, Fit, Preprocess};
+pub use resize::{Filter, resize};
