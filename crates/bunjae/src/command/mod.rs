@@ -1,0 +1,42 @@
+//! The commands, one module each: its arguments, its report, and how it comes about.
+
+mod diff;
+mod inspect;
+mod new;
+mod profile;
+mod prune;
+
+use clap::Subcommand;
+
+use crate::failure::Fallible;
+use crate::output::Output;
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Inspect(inspect::Inspect),
+    Profile(profile::Profile),
+    Prune(Box<prune::Prune>),
+    Diff(diff::Diff),
+    New(new::New),
+}
+
+/// How a command that did not fail came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done as asked.
+    Done,
+    /// A check that was asked for failed.
+    CheckFailed,
+}
+
+/// Runs a command.
+pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
+    match command {
+        Command::Inspect(inspect) => inspect.run(output),
+        Command::Profile(profile) => profile.run(output),
+        Command::Prune(prune) => prune.run(output),
+        Command::Diff(diff) => diff.run(output),
+        Command::New(new) => new.run(output),
+    }
+}

@@ -1,0 +1,30 @@
+//! Ctrl-C, and the other polite ways to end a program, leave no half files.
+//!
+//! A file is written under a temporary name first. Ended in the middle of that, the program would
+//! leave the temporary file behind, so a signal waits until the file has its name or is gone. That
+//! takes as long as the disk does, and nothing else is waited for.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::failure::{Failure, Fallible};
+
+/// Held while files are written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// What shells report for a program that Ctrl-C ended: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// From now on a signal waits for the file that is being written.
+pub(crate) fn install() -> Fallible<()> {
+    ctrlc::set_handler(|| {
+        let _written = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        std::process::exit(INTERRUPTED);
+    })
+    .map_err(|error| Failure::new(format!("cannot handle signals: {error}")))
+}
+
+/// Runs `write` to its end, whatever signal arrives.
+pub(crate) fn uninterrupted<T>(write: impl FnOnce() -> T) -> T {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    write()
+}

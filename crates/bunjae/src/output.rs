@@ -1,0 +1,115 @@
+//! The one place that prints: reports to stdout, everything else to stderr.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "every other module hands its text to this one"
+)]
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::args::{Color, Format, Global};
+use crate::failure::{Failure, Fallible};
+use crate::page::Page;
+
+/// Raised whenever a field of a report changes its name or meaning.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What a command found out, in both forms.
+pub(crate) trait Report: Serialize {
+    /// The command's name, for readers of the JSON.
+    const COMMAND: &'static str;
+
+    /// Lays the report out for people.
+    fn write(&self, page: &mut Page);
+}
+
+#[derive(Serialize)]
+struct Document<'a, R> {
+    schema_version: u32,
+    command: &'static str,
+    #[serde(flatten)]
+    report: &'a R,
+}
+
+/// Where reports, notes and errors go.
+pub(crate) struct Output {
+    format: Format,
+    quiet: bool,
+}
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        match global.color {
+            Color::Auto => {}
+            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        Output { format: global.format, quiet: global.quiet }
+    }
+
+    /// Prints a report to stdout.
+    pub(crate) fn report<R: Report>(&self, report: &R) -> Fallible<()> {
+        let text = match self.format {
+            Format::Text => {
+                let mut page = Page::new(terminal_width());
+                report.write(&mut page);
+                page.into_text()
+            }
+            Format::Json => {
+                let (schema_version, command) = (SCHEMA_VERSION, R::COMMAND);
+                let document = Document { schema_version, command, report };
+                let text = serde_json::to_string_pretty(&document);
+                text.map_err(Failure::new)? + "\n"
+            }
+        };
+        let mut stdout = anstream::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // Whoever reads has seen enough, as in `bunjae inspect model.onnx | head`.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(Failure::new(format!("cannot write to stdout: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Tells people something beside the report.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            say(&lines(text));
+        }
+    }
+
+    /// Says what takes a while, where somebody is watching.
+    pub(crate) fn progress(&self, text: &str) {
+        if io::stderr().is_terminal() {
+            self.note(text);
+        }
+    }
+
+    /// Tells what went wrong, and the ways out.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        let colored = |color: AnsiColor| Style::new().bold().fg_color(Some(color.into()));
+        let (red, blue) = (colored(AnsiColor::Red), colored(AnsiColor::Cyan));
+        say(&format!("{red}error{red:#}: {}", lines(&failure.what)));
+        for hint in &failure.hints {
+            say(&format!("{blue}hint{blue:#}: {}", lines(hint)));
+        }
+    }
+}
+
+/// Nobody is left to tell where stderr is gone.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Messages may quote names from a file; line breaks are ours, other control characters are not.
+fn lines(text: &str) -> String {
+    text.lines().map(crate::page::printable).collect::<Vec<_>>().join("\n")
+}
+
+fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0))
+}
