@@ -1,0 +1,15 @@
+//! The program end to end: the real binary in a temporary folder, with snapshots of what it was
+//! asked and what it answered on stdout and stderr.
+//!
+//! `INSTA_UPDATE=always cargo test -p bunjae` rewrites the snapshots; review the diff like code.
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod diff;
+mod errors;
+mod inspect;
+mod new;
+mod profile;
+mod prune;
+mod real_models;
+mod streams;
+mod support;
