@@ -285,3 +285,30 @@ fn upright(picture: Picture, orientation: Orientation) -> Picture {
     };
     picture.turned(exchange, mirror, flip)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use bunjae_testkit::data_dir;
+
+    use super::*;
+
+    #[test]
+    fn vector_and_portable_jpeg_decoders_agree() {
+        let Some(data) = data_dir("vector_and_portable_jpeg_decoders_agree") else { return };
+        let folder = data.join("imagenet_samples");
+        let mut paths: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "jpg"));
+        paths.sort();
+        for path in paths.iter().step_by(25) {
+            let bytes = std::fs::read(path).unwrap();
+            let [fast, portable] = [true, false].map(|simd| {
+                let (picture, _) = jpeg(&bytes, Limits::default(), simd).unwrap();
+                picture
+            });
+            assert_eq!(fast.samples(), portable.samples(), "{}", path.display());
+        }
+    }
+}
