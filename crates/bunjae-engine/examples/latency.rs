@@ -1,7 +1,7 @@
 //! The latency of networks of the zoo, batch 1: medians over many runs, with one thread and two.
 //!
 //! ```text
-//! cargo run --release -p bunjae-engine --example latency -- [--profile] [--threads N] NAME[:SIZE]...
+//! cargo run --release -p bunjae-engine --example latency -- [--profile] [--tune] [--threads N] NAME[:SIZE]...
 //! ```
 //!
 //! `NAME:CxHxW` gives the size of a picture; with `--profile`, the time of each step is shown.
@@ -22,25 +22,26 @@ const BUDGET: Duration = Duration::from_millis(600);
 const ROUNDS: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut profile = false;
+    let (mut profile, mut tune) = (false, false);
     let mut threads = vec![1, 2];
     let mut names = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--profile" => profile = true,
+            "--tune" => tune = true,
             "--threads" => threads = vec![arguments.next().ok_or("a number of threads")?.parse()?],
             _ => names.push(argument),
         }
     }
     for name in &names {
-        measure(name, &threads, profile)?;
+        measure(name, &threads, profile, tune)?;
     }
     Ok(())
 }
 
 /// `name`, `name:3x224x224` or `name@16-32-64` (widths).
-fn measure(text: &str, threads: &[usize], profile: bool) -> Result<(), Box<dyn Error>> {
+fn measure(text: &str, threads: &[usize], profile: bool, tune: bool) -> Result<(), Box<dyn Error>> {
     let (rest, size) = match text.split_once(':') {
         Some((name, size)) => (name, Some(size)),
         None => (text, None),
@@ -61,7 +62,8 @@ fn measure(text: &str, threads: &[usize], profile: bool) -> Result<(), Box<dyn E
     let graph = bunjae_zoo::build(name, &options)?;
     let bindings = Bindings::from([("N".to_string(), 1)]);
     let inputs = sample_inputs(&graph, &bindings, 1)?;
-    let model = Arc::new(Model::compile(&graph, &CompileOptions::batch(1))?);
+    let options = CompileOptions { tune, ..CompileOptions::batch(1) };
+    let model = Arc::new(Model::compile(&graph, &options)?);
     let inputs: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
     for &threads in threads {
         let mut session = Session::with_threads(model.clone(), threads)?;

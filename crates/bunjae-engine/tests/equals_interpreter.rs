@@ -37,7 +37,8 @@ fn check(
     let expected = run(graph, inputs).unwrap_or_else(|error| panic!("{context}: {error}"));
     let mut kernels = BTreeSet::new();
     for isa in IsaSet::available().iter() {
-        let options = CompileOptions { isa: Some(isa), sizes: bindings.clone(), threads: 1 };
+        let options =
+            CompileOptions { isa: Some(isa), sizes: bindings.clone(), threads: 1, tune: false };
         let model = Model::compile(graph, &options)
             .unwrap_or_else(|error| panic!("{context} on {isa}: {error}\n{graph}"));
         kernels.extend(model.explain().steps.into_iter().map(|step| step.kernel));

@@ -143,6 +143,8 @@ impl<'g> Lowering<'g> {
             tail: fused.tail,
             form: None,
         };
+        let form = self.tuner.as_mut().and_then(|tuner| tuner.form(&spec, self.isa));
+        let spec = ConvSpec { form, ..spec };
         let Ok(conv) = Conv::new(spec, self.isa) else { return Ok(false) };
         let packed = conv.pack(&numbers.weights);
         let packed =

@@ -151,7 +151,6 @@ fn extend(graph: &Graph, group: &Fused, id: NodeId, input: TensorId) -> Option<F
         }
         Op::Reduce(reduce)
             if reduce.kind == Reduction::Mean
-                && reduce.keep
                 && reduce.axes == [2, 3]
                 && is_dense_conv(graph, group.node) =>
         {

@@ -6,9 +6,11 @@ use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, TensorId, resolve_range
 use bunjae_kernels::{AlignedVec, Isa};
 use bunjae_tensor::DType;
 
+use super::CompileOptions;
 use super::arena::{Lifetime, place};
 use super::fuse::{Group, groups};
 use super::places::{Places, dims};
+use super::tune::Tuner;
 use crate::error::CompileError;
 use crate::runtime::generic;
 use crate::runtime::memory::ALIGN;
@@ -41,10 +43,16 @@ pub(super) struct Lowering<'g> {
     plain_weights: Vec<Option<usize>>,
     /// Multiply-accumulates of each node.
     macs: Vec<u64>,
+    /// Where kernels are chosen by measuring them.
+    pub(super) tuner: Option<Tuner>,
 }
 
 /// Compiles a graph whose sizes are known.
-pub(super) fn lower(graph: &Graph, isa: Isa, threads: usize) -> Result<Parts, CompileError> {
+pub(super) fn lower(
+    graph: &Graph,
+    isa: Isa,
+    options: &CompileOptions,
+) -> Result<Parts, CompileError> {
     let groups = groups(graph);
     let cost = graph.cost(&Bindings::new(), Convention::Exact);
     let macs = match cost {
@@ -61,6 +69,7 @@ pub(super) fn lower(graph: &Graph, isa: Isa, threads: usize) -> Result<Parts, Co
         weight_regions: Vec::new(),
         plain_weights: vec![None; graph.value_count()],
         macs,
+        tuner: options.tune.then(Tuner::default),
     };
     for &input in graph.inputs() {
         lowering.places.allocate(input, &[]);
@@ -68,7 +77,7 @@ pub(super) fn lower(graph: &Graph, isa: Isa, threads: usize) -> Result<Parts, Co
     for group in &groups {
         lowering.group(group)?;
     }
-    lowering.finish(threads)
+    lowering.finish(options.threads.max(1))
 }
 
 impl<'g> Lowering<'g> {

@@ -6,6 +6,7 @@ mod fuse;
 mod lower;
 mod places;
 mod plain;
+mod tune;
 
 use bunjae_ir::{Bindings, Dim, Graph, Source};
 use bunjae_kernels::Isa;
@@ -24,6 +25,10 @@ pub struct CompileOptions {
     pub sizes: Bindings,
     /// The number of threads that a session uses unless told otherwise; 0 counts as 1.
     pub threads: usize,
+    /// Whether the algorithm of each convolution is chosen by measuring all that there are, rather
+    /// than by an estimate. Takes longer, and may choose otherwise the next time, which changes
+    /// results in their last digits.
+    pub tune: bool,
 }
 
 impl CompileOptions {
@@ -52,7 +57,7 @@ impl Model {
         check_sizes(&bound)?;
         let simple = bunjae_passes::simplify(&bound)?;
         let graph = simple.as_ref().unwrap_or(&bound);
-        let parts = lower::lower(graph, isa, options.threads.max(1))?;
+        let parts = lower::lower(graph, isa, options)?;
         Model::new(parts).map_err(CompileError::Plan)
     }
 }

@@ -5,6 +5,12 @@
 //! of zeros that each picture's consumers want is gathered; slices and splits of whole planes pass
 //! it on. Along the graph, the operands of each concatenation are given their range of its result,
 //! where nothing speaks against it, and the result takes over the borders they want.
+//!
+//! In the end pictures of the same size get rows the same distance apart: a kernel that finds its
+//! operands and its result so runs over a whole plane as one long row, which on narrow pictures is
+//! worth far more than the few pixels computed in the gaps.
+
+use std::collections::BTreeMap;
 
 use bunjae_ir::op::{Concat, Conv2d};
 use bunjae_ir::{Graph, Op, Source, TensorId};
@@ -81,6 +87,7 @@ impl<'g> Places<'g> {
                 claim_parts(graph, op, &node.inputs, node.outputs[0], &mut wishes);
             }
         }
+        align_rows(graph, &mut wishes);
         let views = vec![None; graph.value_count()];
         Places { graph, wishes, views, buffers: Vec::new() }
     }
@@ -170,6 +177,30 @@ impl<'g> Places<'g> {
 /// The dimensions of a tensor of a graph whose sizes are bound.
 pub(super) fn dims(graph: &Graph, id: TensorId) -> Vec<usize> {
     graph.ty(id).dims.iter().map(|dim| dim.fixed().unwrap_or(0)).collect()
+}
+
+/// Gives pictures of the same height and width the widest gap between rows that one of them wants.
+fn align_rows(graph: &Graph, wishes: &mut [Wish]) {
+    let mut gaps: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+    let pictures = graph.values().filter_map(|(id, value)| {
+        let shape = value.ty.fixed_shape()?;
+        let &[_, _, height, width] = shape.as_slice() else { return None };
+        let picture = value.ty.dtype == DType::F32 && height * width > 1;
+        picture.then_some((id.index(), [height, width]))
+    });
+    let pictures: Vec<(usize, [usize; 2])> = pictures.collect();
+    for &(index, size) in &pictures {
+        let Halo { left, right, .. } = wishes[index].halo;
+        let gap = gaps.entry(size).or_default();
+        *gap = left.max(right).max(*gap);
+    }
+    for (index, size) in pictures {
+        let wish = &mut wishes[index];
+        // Without gaps stays without gaps, unless there has to be a border anyway.
+        if !wish.dense || wish.halo != Halo::default() {
+            wish.halo.right = wish.halo.right.max(gaps.get(&size).copied().unwrap_or(0));
+        }
+    }
 }
 
 /// Whether an operator's results hold the same planes as its operand, so that a border of the one
