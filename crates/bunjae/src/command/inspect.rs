@@ -277,8 +277,10 @@ fn write_layers(page: &mut Page, layers: &[Layer]) {
 }
 
 fn write_groups(page: &mut Page, groups: &[Coupled]) {
+    /// The most names in a line; JSON has them all.
+    const SHOWN: usize = 8;
     for (at, group) in groups.iter().enumerate() {
-        let few = |items: &[String]| first_few(items.iter().map(String::as_str), usize::MAX);
+        let few = |items: &[String]| first_few(items.iter().map(String::as_str), SHOWN);
         page.heading(&format!("group {}", at + 1));
         page.fields([("layers", few(&group.layers))]);
         for stratum in &group.strata {

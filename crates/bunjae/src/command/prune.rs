@@ -216,7 +216,13 @@ fn word(choice: impl ValueEnum) -> String {
 impl Prune {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
         let model = model::load(&self.model, output)?;
-        let settings = self.settings(self.sizes.bindings(&[&model.graph])?);
+        // Only what is counted or run needs a value for every size that the model leaves open.
+        let counts = !self.explain || self.keep_macs.or(self.keep_params).is_some();
+        let bindings = match counts {
+            true => self.sizes.bindings(&[&model.graph])?,
+            false => Bindings::new(),
+        };
+        let settings = self.settings(bindings);
         let Some(target) = &self.output else {
             output.report(&self.explain(&model, settings)?)?;
             return Ok(Outcome::Done);

@@ -106,6 +106,16 @@ fn other_names_are_matched_by_place() {
 }
 
 #[test]
+fn a_size_left_open_in_one_model_differs_at_its_ends_alone() {
+    let folder = Folder::with_tiny();
+    folder.model("fixed.onnx", &TINY.replace("[N,", "[2,"));
+    let report = folder.json("diff tiny.onnx fixed.onnx --batch 2");
+    let changed = |what: &str| report["structure"][what]["changed"].as_array().unwrap().len();
+    assert_eq!(["inputs", "outputs", "nodes", "weights"].map(changed), [1, 1, 0, 0]);
+    assert_eq!(report["same"], true);
+}
+
+#[test]
 fn outputs_of_other_shapes_differ() {
     let folder = Folder::with_tiny();
     let wide = TINY.replace("f32[3,4]", "f32[5,4]").replace("f32[N,3]", "f32[N,5]");

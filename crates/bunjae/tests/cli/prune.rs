@@ -102,6 +102,10 @@ fn what_can_be_cut_is_explained_without_writing() {
         ])
     );
     assert_eq!(folder.files(), ["tiny.onnx"]);
+    // Nothing is counted, so that open sizes may stay open.
+    folder.model("any.onnx", ANY_SIZE);
+    assert!(folder.done("prune any.onnx --explain --ratio 0.5").contains("1 of 2 groups"));
+    assert_eq!(folder.run("prune any.onnx --explain --keep-macs 0.5").status.code(), Some(2));
 }
 
 #[test]
