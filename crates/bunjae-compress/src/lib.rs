@@ -1,7 +1,7 @@
 //! Making networks smaller: what to remove, how much, and the report of what was done.
 //!
 //! Owns the importance of channels ([`Importance`]), the plan that turns a wish ("half the
-//! channels", "a third of the multiply-accumulates") into a cut ([`plan`], [`prune`]), masks on
+//! channels", "a third of the multiply-accumulates") into a cut ([`explain`], [`prune`]), masks on
 //! single weights ([`mask_weights`]), and the records that say what was asked for and what came
 //! out.
 //!
@@ -17,7 +17,7 @@ mod width;
 
 pub use importance::{Across, Criterion, Importance, Normalise, Scores};
 pub use pattern::Pattern;
-pub use plan::{GroupPlan, Plan, PlanError, Scope, Settings, Target, plan};
-pub use prune::{PruneError, Pruned, Sizes, prune};
+pub use plan::{GroupPlan, Plan, PlanError, Scope, Settings, Target};
+pub use prune::{PruneError, Pruned, Sizes, explain, prune};
 pub use unstructured::{LayerZeros, Unstructured, mask_weights};
 pub use width::kept_width;

@@ -190,7 +190,11 @@ impl Ranked {
 ///
 /// # Errors
 /// [`PlanError`]: a share out of range, a pattern without a match, a target out of reach.
-pub fn plan(graph: &Graph, couplings: &Couplings, settings: &Settings) -> Result<Plan, PlanError> {
+pub(crate) fn plan(
+    graph: &Graph,
+    couplings: &Couplings,
+    settings: &Settings,
+) -> Result<Plan, PlanError> {
     check_shares(settings)?;
     let candidates = candidates(graph, couplings, settings)?;
     let count = |ratio: f64, by: Counted| -> Result<u64, PlanError> {

@@ -1,7 +1,7 @@
 //! Pruning without data: judge, cut, and keep what proves it.
 
 use bunjae_ir::{Bindings, Convention, CostError, Graph, GraphError};
-use bunjae_passes::{mask, remove};
+use bunjae_passes::{mask, remove, untie};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -48,6 +48,8 @@ pub struct Pruned {
     pub masked: Graph,
     /// What was cut.
     pub plan: Plan,
+    /// Vectors that layers shared by coincidence, by name: every layer has its own now.
+    pub untied: Vec<String>,
     /// The sizes before.
     pub before: Sizes,
     /// The sizes after.
@@ -88,11 +90,24 @@ impl From<CostError> for PruneError {
     }
 }
 
+/// What [`prune`] would do, without doing it.
+///
+/// # Errors
+/// [`PlanError`]: settings out of range or a target out of reach.
+pub fn explain(graph: &Graph, settings: &Settings) -> Result<Plan, PlanError> {
+    let apart = untie(graph)?;
+    let graph = apart.as_ref().map_or(graph, |(apart, _)| apart);
+    plan(graph, &graph.couplings(), settings)
+}
+
 /// Prunes `graph` as the settings ask.
 ///
 /// # Errors
 /// [`PruneError`]: settings out of range, a target out of reach, or nothing that can be cut.
 pub fn prune(graph: &Graph, settings: &Settings) -> Result<Pruned, PruneError> {
+    let before = Sizes::of(graph, &settings.bindings)?;
+    let (apart, untied) = untie(graph)?.unzip();
+    let graph = apart.as_ref().unwrap_or(graph);
     let couplings = graph.couplings();
     if couplings.groups().is_empty() {
         return Err(PruneError::NoGroups);
@@ -109,9 +124,10 @@ pub fn prune(graph: &Graph, settings: &Settings) -> Result<Pruned, PruneError> {
     let smaller = remove(graph, &cut)?;
     Ok(Pruned {
         masked: mask(graph, &cut)?,
-        before: Sizes::of(graph, &settings.bindings)?,
+        before,
         after: Sizes::of(&smaller, &settings.bindings)?,
         graph: smaller,
         plan,
+        untied: untied.unwrap_or_default(),
     })
 }

@@ -16,6 +16,7 @@ mod identities;
 mod names;
 mod simplify;
 mod surgery;
+mod untie;
 
 pub use batch_norm::fold_batch_norm;
 pub use constants::fold_constants;
@@ -25,3 +26,4 @@ pub use error::PassError;
 pub use identities::{drop_identities, fold_padding};
 pub use simplify::simplify;
 pub use surgery::{mask, remove};
+pub use untie::untie;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bunjae_compress::{
     Across, Criterion, Importance, Normalise, Pattern, PlanError, PruneError, Pruned, Scope,
-    Settings, Sizes, Target, mask_weights, plan, prune,
+    Settings, Sizes, Target, explain, mask_weights, prune,
 };
 use bunjae_ir::{Bindings, Graph};
 use bunjae_passes::{output_difference, sample_inputs};
@@ -325,7 +325,7 @@ impl Prune {
             ..settings.clone()
         };
         let settings = if planned { settings } else { probe };
-        let plan = plan(graph, &graph.couplings(), &settings);
+        let plan = explain(graph, &settings);
         let plan = plan.map_err(|error| plan_failure(graph, &settings, error))?;
         let groups = plan.groups.into_iter().map(|group| Explained {
             kept: planned.then_some(group.kept),
@@ -344,8 +344,9 @@ impl Prune {
         settings: &Settings,
         target: &Path,
     ) -> Fallible<Outcome> {
-        let Pruned { graph, masked, plan, before, after } = prune(&model.graph, settings)
-            .map_err(|error| failure(&model.graph, settings, error))?;
+        let Pruned { graph, masked, plan, untied, before, after } =
+            prune(&model.graph, settings)
+                .map_err(|error| failure(&model.graph, settings, error))?;
         let check = if self.no_check {
             None
         } else {
@@ -360,6 +361,7 @@ impl Prune {
             settings: command.clone(),
             ratio: plan.ratio,
             groups: plan.groups.into_iter().map(Cut::new).collect(),
+            untied,
             before: FileSizes { sizes: before, file_bytes: Some(model.file_bytes) },
             after: FileSizes { sizes: after, file_bytes: None },
             check,
