@@ -27,8 +27,12 @@ pub(super) struct PixelPlan {
     pub(super) blocks: Vec<Range<usize>>,
     /// Whether pixels run over whole planes, gaps included, or row by row.
     pub(super) flat: bool,
+    /// What is divided: vectors of the plane, rows, or pairs of rows.
+    pub(super) units: usize,
     pub(super) bands: usize,
     pub(super) chunks: usize,
+    /// Units that all channels are computed for before the next.
+    pub(super) strip: usize,
 }
 
 /// Division of the channel form.
@@ -247,9 +251,24 @@ impl PixelPlan {
         };
         let bands = target.min(most);
         let chunks = target.div_ceil(bands).min(blocks.len());
-        PixelPlan { blocks, flat, bands, chunks }
+        let (units, unit_vectors) = match spec.tail {
+            Tail::MaxPool2 => (spec.size[0] / 2, 2 * vectors),
+            _ if flat => (vectors, 1),
+            _ => (segments, vectors),
+        };
+        // If the input of a few tiles fits the first-level cache it stays there while all blocks of
+        // channels pass over it; if not, it is the weights of a block that stay.
+        let input = spec.group_inputs() * spec.kernel[0] * unit_vectors * isa.lanes();
+        let tile = max_nr(isa, blocks[0].len()).div_ceil(unit_vectors);
+        let strip = STRIP_LEN / input / tile * tile;
+        let whole = strip == 0 || spec.tail == Tail::GlobalAverage;
+        let strip = if whole { units } else { strip };
+        PixelPlan { blocks, flat, units, bands, chunks, strip }
     }
 }
+
+/// Elements of input that a strip may have: half of a first-level cache of 32 KiB.
+const STRIP_LEN: usize = 4096;
 
 impl DepthwisePlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {

@@ -51,63 +51,83 @@ impl Conv {
         let (k, lanes) = (self.spec.k(), self.isa.lanes());
         let outputs = self.spec.group_outputs();
         let input = self.input_pointer(view, image, group * self.spec.group_inputs());
-        let pool = self.spec.tail == Tail::MaxPool2;
-        for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
-            let mr = block.len();
-            let to = self.addresses(view, image, group * outputs + block.start);
-            let mut sums = [0.0f32; MAX_MR * MAX_LANES];
-            let average = self.spec.tail == Tail::GlobalAverage;
-            let mut args = PixelArgs {
-                input,
-                offsets: self.offsets.as_ptr(),
-                k,
-                weights: view.weights((group * outputs + block.start) * k),
-                bias: to.bias,
-                slopes: to.slopes,
-                pixels: 0..0,
-                out: if average { sums.as_mut_ptr() } else { to.out },
-                out_channel: self.spec.output.channel_stride,
-                residual: to.residual,
-                residual_channel: to.residual_channel,
-                mask: self.mask.as_ptr(),
-                row: row_of(&self.spec, &self.source),
-                sink: if average { Sink::Sum } else { Sink::Store },
-                epilogue: self.epilogue,
-                input_row: self.source.pixel_row,
-            };
-            let nr = max_nr(self.isa, mr);
-            if pool {
-                let tile = pool_tile(self.isa, mr);
-                for y in part(oh / 2, plan.bands, band) {
-                    args.input = input.wrapping_add(2 * y * self.source.pixel_row);
-                    args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
-                    args.pixels = 0..ow / 2 * 2;
-                    // SAFETY: rows 2y and 2y + 1 exist in the result, row y in the output.
-                    unsafe { tile(&args) };
-                }
-            } else if plan.flat {
-                let span = (oh - 1) * self.source.pixel_row + ow;
-                let vectors = part(span.div_ceil(lanes), plan.bands, band);
-                // SAFETY: the span lies within source, output and residual, which share the row
-                // distance.
-                unsafe { self.pixel_run(&mut args, mr, nr, vectors, span) };
-            } else {
-                for y in part(oh, plan.bands, band) {
-                    args.input = input.wrapping_add(y * self.source.pixel_row);
-                    if !average {
-                        args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
+        let average = self.spec.tail == Tail::GlobalAverage;
+        let units = part(plan.units, plan.bands, band);
+        for strip in units.clone().step_by(plan.strip) {
+            let strip = strip..(strip + plan.strip).min(units.end);
+            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
+                let to = self.addresses(view, image, group * outputs + block.start);
+                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+                let mut args = PixelArgs {
+                    input,
+                    offsets: self.offsets.as_ptr(),
+                    k,
+                    weights: view.weights((group * outputs + block.start) * k),
+                    bias: to.bias,
+                    slopes: to.slopes,
+                    pixels: 0..0,
+                    out: if average { sums.as_mut_ptr() } else { to.out },
+                    out_channel: self.spec.output.channel_stride,
+                    residual: to.residual,
+                    residual_channel: to.residual_channel,
+                    mask: self.mask.as_ptr(),
+                    row: row_of(&self.spec, &self.source),
+                    sink: if average { Sink::Sum } else { Sink::Store },
+                    epilogue: self.epilogue,
+                    input_row: self.source.pixel_row,
+                };
+                // SAFETY: passed on.
+                unsafe { self.pixel_strip(plan, strip.clone(), block.len(), &to, &mut args) };
+                if average {
+                    for (m, sums) in sums.chunks_exact(lanes).take(block.len()).enumerate() {
+                        let mean = pairwise_sum(sums) / (oh * ow) as f32;
+                        // SAFETY: the channel's single element, which this task alone writes.
+                        unsafe { *to.out.add(m * self.spec.output.channel_stride) = mean };
                     }
-                    args.residual = to.residual.wrapping_add(y * to.residual_row);
-                    // SAFETY: row y exists in source, output and residual.
-                    unsafe { self.pixel_run(&mut args, mr, nr, 0..ow.div_ceil(lanes), ow) };
                 }
             }
-            if average {
-                for (m, sums) in sums.chunks_exact(lanes).take(mr).enumerate() {
-                    let mean = pairwise_sum(sums) / (oh * ow) as f32;
-                    // SAFETY: the channel's single element, which this task alone writes.
-                    unsafe { *to.out.add(m * self.spec.output.channel_stride) = mean };
+        }
+    }
+
+    /// One block of channels over some units: vectors of the plane, rows, or pairs of rows.
+    ///
+    /// # Safety
+    /// `args` describe the block at the plane's first pixel; the units exist.
+    unsafe fn pixel_strip(
+        &self,
+        plan: &PixelPlan,
+        units: Range<usize>,
+        mr: usize,
+        to: &Addresses,
+        args: &mut PixelArgs,
+    ) {
+        let [oh, ow] = self.spec.size;
+        let (input, out) = (args.input, args.out);
+        let (pixel_row, out_row) = (self.source.pixel_row, self.spec.output.row_stride);
+        let nr = max_nr(self.isa, mr);
+        if self.spec.tail == Tail::MaxPool2 {
+            let tile = pool_tile(self.isa, mr);
+            args.pixels = 0..ow / 2 * 2;
+            for y in units {
+                args.input = input.wrapping_add(2 * y * pixel_row);
+                args.out = out.wrapping_add(y * out_row);
+                // SAFETY: rows 2y and 2y + 1 exist in the result, row y in the output.
+                unsafe { tile(args) };
+            }
+        } else if plan.flat {
+            // SAFETY: the span lies within source, output and residual, which share the row
+            // distance.
+            unsafe { self.pixel_run(args, mr, nr, units, (oh - 1) * pixel_row + ow) };
+        } else {
+            for y in units {
+                args.input = input.wrapping_add(y * pixel_row);
+                if self.spec.tail == Tail::Store {
+                    args.out = out.wrapping_add(y * out_row);
                 }
+                args.residual = to.residual.wrapping_add(y * to.residual_row);
+                let vectors = 0..ow.div_ceil(self.isa.lanes());
+                // SAFETY: row y exists in source, output and residual.
+                unsafe { self.pixel_run(args, mr, nr, vectors, ow) };
             }
         }
     }
