@@ -11,6 +11,9 @@ use crate::page::{Align, Page, Table, Tone};
 /// The most layers of a group that text names.
 const SHOWN: usize = 2;
 
+/// The most weights that text names.
+const UNTIED: usize = 5;
+
 /// What can be cut and what cannot.
 #[derive(Serialize)]
 pub(super) struct Explanation {
@@ -38,6 +41,8 @@ pub(super) struct PruneReport {
     /// The ratio used: the one asked for, or the one found for a target.
     pub(super) ratio: f64,
     pub(super) groups: Vec<Cut>,
+    /// Weights that layers shared because their values were equal; every layer has its own now.
+    pub(super) untied: Vec<String>,
     pub(super) before: FileSizes,
     pub(super) after: FileSizes,
     pub(super) check: Option<Check>,
@@ -171,6 +176,10 @@ impl Report for PruneReport {
             .iter()
             .map(|group| (layers(&group.plan), group.plan.channels, &group.plan.reason));
         left_alone(page, "groups left alone", whole);
+        if !self.untied.is_empty() {
+            page.heading("weights of equal values, given to each of their layers");
+            page.line(&first_few(self.untied.iter().map(String::as_str), UNTIED));
+        }
         sizes(page, &self.before, &self.after);
         page.heading("check: removed = masked");
         let Some(check) = &self.check else {
