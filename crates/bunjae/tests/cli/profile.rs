@@ -1,5 +1,7 @@
 //! `bunjae profile`.
 
+use bunjae_onnx::{ExportOptions, WeightStorage};
+
 use crate::support::{ANY_SIZE, Folder, snapshot};
 
 #[test]
@@ -38,6 +40,17 @@ fn open_sizes_are_asked_for_and_taken() {
             "profile any.onnx --size depth=8",
         ])
     );
+}
+
+#[test]
+fn weights_beside_the_model_count_as_bytes_on_disk() {
+    let folder = Folder::new();
+    let graph = bunjae_zoo::build("mask-small", &bunjae_zoo::Options::default()).unwrap();
+    let beside = ExportOptions { weights: WeightStorage::Beside, ..ExportOptions::default() };
+    bunjae_onnx::save(&folder.path("m.onnx"), &graph, &beside).unwrap();
+    assert_eq!(folder.files(), ["m.onnx", "m.onnx.data"]);
+    let sizes = folder.files().iter().map(|name| folder.read(name).len()).sum::<usize>();
+    assert_eq!(folder.json("profile m.onnx")["file_bytes"], sizes);
 }
 
 #[test]

@@ -174,6 +174,30 @@ fn the_written_model_says_where_it_comes_from() {
     }
 }
 
+/// Exporters store equal values once; taken at its word, that would couple the two layers.
+#[test]
+fn layers_that_share_a_bias_by_chance_are_cut_apart() {
+    let folder = Folder::new();
+    folder.model(
+        "shared.onnx",
+        "graph @shared
+         in   %x: f32[N,3,4,4]
+         w    @c1.w: f32[4,3,1,1] = rand(seed=1)
+         w    @zeros: f32[4] = zeros
+         %1 = conv2d %x, @c1.w, @zeros : f32[N,4,4,4] ; \"c1\"
+         w    @c2.w: f32[4,4,1,1] = rand(seed=2)
+         %2 = conv2d %1, @c2.w, @zeros : f32[N,4,4,4] ; \"c2\"
+         w    @c3.w: f32[2,4,1,1] = rand(seed=3)
+         %3 = conv2d %2, @c3.w : f32[N,2,4,4] ; \"c3\"
+         out  %3 ; \"y\"",
+    );
+    let report = folder.json("prune shared.onnx -o small.onnx --ratio 0.5");
+    assert_eq!(report["untied"], serde_json::json!(["zeros"]));
+    assert_eq!(report["groups"].as_array().unwrap().len(), 3);
+    let text = folder.done("prune shared.onnx -o small.onnx --ratio 0.5");
+    assert!(text.contains("weights of equal values, given to each of their layers\nzeros\n"));
+}
+
 /// A channel with an infinite bias: masked, it reaches the next layer as 0 times infinity, which is
 /// not a number, while the removed one is gone.
 #[test]
