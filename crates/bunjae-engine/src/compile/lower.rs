@@ -4,12 +4,11 @@
 use bunjae_ir::op::Unary;
 use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, TensorId, resolve_range};
 use bunjae_kernels::{AlignedVec, Isa};
-use bunjae_tensor::DType;
 
 use super::CompileOptions;
 use super::arena::{Lifetime, place};
 use super::fuse::{Group, groups};
-use super::places::{Places, dims};
+use super::places::{Buffer, Places, dims};
 use super::tune::Tuner;
 use crate::error::CompileError;
 use crate::runtime::generic;
@@ -18,10 +17,11 @@ use crate::runtime::model::{Parts, Port};
 use crate::runtime::step::{FastKernel, Kernel, Prepared, Step};
 use crate::runtime::view::{Region, Space, View};
 
-/// Buffers with a border keep memory of their own, cleared once, as long as all of them together
-/// take no more bytes than this; past it they share memory and are cleared at each run. Half a
-/// second-level cache and more: sharing keeps large networks in it, and costs small ones time.
-const OWN_BORDERS: usize = 2 << 20;
+/// Pictures with a border have memory of their own, cleared once, as long as all of it together is
+/// no more than this many bytes; past it they share memory and are cleared at each run. A few times
+/// a second-level cache: sharing keeps a network in the cache, clearing takes a tenth of the time of
+/// one with many small pictures.
+const OWN_BORDERS: usize = 8 << 20;
 
 /// The largest arena that is planned.
 const MAX_ARENA: usize = bunjae_tensor::MAX_BYTES;
@@ -288,14 +288,11 @@ impl<'g> Lowering<'g> {
         Ok(())
     }
 
-    /// Lays out the memory and hands over the parts of the model.
-    fn finish(mut self, threads: usize) -> Result<Parts, CompileError> {
-        self.clear_borders()?;
-        let buffers = std::mem::take(&mut self.places.buffers);
-        let mut lifetimes: Vec<Lifetime> = buffers
-            .iter()
-            .map(|buffer| Lifetime { first: usize::MAX, last: 0, len: buffer.len })
-            .collect();
+    /// The first and last step that uses each buffer. Inputs are loaded before the first step, and
+    /// outputs fetched after the last.
+    fn lifetimes(&self) -> Vec<Lifetime> {
+        let new = |buffer: &Buffer| Lifetime { first: usize::MAX, last: 0, len: buffer.len };
+        let mut lifetimes: Vec<Lifetime> = self.places.buffers.iter().map(new).collect();
         for (index, step) in self.steps.iter().enumerate() {
             for &region in step.reads.iter().chain(&step.writes).filter(|region| **region < WEIGHTS)
             {
@@ -304,6 +301,37 @@ impl<'g> Lowering<'g> {
                 lifetime.last = lifetime.last.max(index);
             }
         }
+        for &id in self.graph.inputs() {
+            if let Some(view) = self.places.get(id) {
+                lifetimes[view.region].first = 0;
+            }
+        }
+        for output in self.graph.outputs() {
+            if let Some(view) = self.places.get(output.tensor) {
+                lifetimes[view.region].last = usize::MAX;
+            }
+        }
+        lifetimes
+    }
+
+    /// Lays out the memory and hands over the parts of the model.
+    fn finish(mut self, threads: usize) -> Result<Parts, CompileError> {
+        // An output that is a weight is read from where the weights are.
+        for output in self.graph.outputs() {
+            if self.places.get(output.tensor).is_none() {
+                self.operand(output.tensor)?;
+            }
+        }
+        let loaded: Vec<usize> = self
+            .graph
+            .inputs()
+            .iter()
+            .filter_map(|&id| self.places.get(id).map(|view| view.region))
+            .collect();
+        let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded);
+        self.clear_borders(&shelves);
+        let buffers = self.places.buffers.clone();
+        let mut lifetimes = self.lifetimes();
         let port = |id: TensorId, name: String, view: View| Port {
             name,
             dtype: view.dtype,
@@ -315,41 +343,31 @@ impl<'g> Lowering<'g> {
         for &id in self.graph.inputs() {
             let view = self.places.get(id).cloned();
             let view = view.ok_or_else(|| CompileError::Plan("an input has no place".into()))?;
-            lifetimes[view.region].first = 0;
-            if buffers[view.region].border.is_some() {
-                // It is loaded before any step could clear it.
-                lifetimes[view.region].last = usize::MAX;
-            }
             inputs.push(port(id, self.graph.label(id), view));
         }
         let mut outputs = Vec::new();
         for output in self.graph.outputs() {
             let view = match self.places.get(output.tensor) {
                 Some(view) => view.clone(),
-                None => {
-                    let x = self.graph.weight_tensor(output.tensor);
-                    let dtype = x.map_or(DType::F32, |x| x.dtype());
-                    let shape = dims(self.graph, output.tensor);
-                    View::dense(
-                        self.plain_weights[output.tensor.index()].unwrap_or(0),
-                        dtype,
-                        &shape,
-                    )
-                }
+                None => self.operand(output.tensor)?,
             };
-            if view.region < WEIGHTS {
-                lifetimes[view.region].last = usize::MAX;
-            }
             outputs.push(port(output.tensor, output.name.clone(), view));
         }
-        if own_borders(&buffers) {
-            for (lifetime, buffer) in lifetimes.iter_mut().zip(&buffers) {
-                if buffer.border.is_some() {
-                    (lifetime.first, lifetime.last) = (0, usize::MAX);
-                }
+        // A shelf is one piece of memory that nobody else uses; its first buffer stands for all.
+        for shelf in &shelves {
+            for &buffer in &shelf.buffers {
+                lifetimes[buffer] = Lifetime { first: usize::MAX, last: 0, len: 0 };
+            }
+            if let Some(&first) = shelf.buffers.first() {
+                lifetimes[first] = Lifetime { first: 0, last: usize::MAX, len: shelf.len };
             }
         }
-        let (starts, arena_len) = place(&lifetimes, ALIGN);
+        let (mut starts, arena_len) = place(&lifetimes, ALIGN);
+        for shelf in &shelves {
+            for &buffer in &shelf.buffers {
+                starts[buffer] = starts[shelf.buffers[0]];
+            }
+        }
         if arena_len > MAX_ARENA {
             return Err(CompileError::Memory { bytes: arena_len, limit: MAX_ARENA });
         }
@@ -392,22 +410,11 @@ impl<'g> Lowering<'g> {
     }
 
     /// Before the first step that writes a picture with a border, a step that clears the border,
-    /// where the memory is shared with other tensors.
-    fn clear_borders(&mut self) -> Result<(), CompileError> {
-        // An output that is a weight is read from where the weights are.
-        for output in self.graph.outputs() {
-            if self.places.get(output.tensor).is_none() {
-                self.operand(output.tensor)?;
-            }
-        }
-        if own_borders(&self.places.buffers) {
-            return Ok(());
-        }
+    /// unless the picture lies on a shelf.
+    fn clear_borders(&mut self, shelves: &[Shelf]) {
         let mut cleared = vec![false; self.places.buffers.len()];
-        for &input in self.graph.inputs() {
-            if let Some(view) = self.places.get(input) {
-                cleared[view.region] = true;
-            }
+        for &buffer in shelves.iter().flat_map(|shelf| &shelf.buffers) {
+            cleared[buffer] = true;
         }
         for step in std::mem::take(&mut self.steps) {
             for &region in &step.writes {
@@ -420,12 +427,43 @@ impl<'g> Lowering<'g> {
             }
             self.steps.push(step);
         }
-        Ok(())
     }
 }
 
-/// Whether buffers with a border are few and small enough to keep memory of their own.
-fn own_borders(buffers: &[super::places::Buffer]) -> bool {
-    let with = buffers.iter().filter(|buffer| buffer.border.is_some());
-    with.map(|buffer| buffer.len).sum::<usize>() <= OWN_BORDERS
+/// Memory of its own for pictures of exactly the same layout that are never alive at once. Its
+/// borders are cleared once, when a session is made: kernels leave a border of zeros as it is, and
+/// nobody else writes here.
+struct Shelf {
+    buffers: Vec<usize>,
+    /// Bytes.
+    len: usize,
+}
+
+/// Shelves for pictures with borders, the smallest first, as long as all of them together keep to
+/// [`OWN_BORDERS`]; pictures that are loaded before the first step always get one, as no step could
+/// clear them.
+fn shelves(buffers: &[Buffer], lifetimes: &[Lifetime], loaded: &[usize]) -> Vec<Shelf> {
+    let mut order: Vec<usize> =
+        (0..buffers.len()).filter(|&buffer| buffers[buffer].border.is_some()).collect();
+    order.sort_by_key(|&buffer| (lifetimes[buffer].first, buffer));
+    let mut shelves: Vec<Shelf> = Vec::new();
+    for buffer in order {
+        let fits = |shelf: &&mut Shelf| {
+            let last = shelf.buffers.last().copied();
+            last.is_some_and(|last| {
+                buffers[last] == buffers[buffer] && lifetimes[last].last < lifetimes[buffer].first
+            })
+        };
+        match shelves.iter_mut().find(fits) {
+            Some(shelf) => shelf.buffers.push(buffer),
+            None => shelves.push(Shelf { buffers: vec![buffer], len: buffers[buffer].len }),
+        }
+    }
+    shelves.sort_by_key(|shelf| shelf.len);
+    let mut total = 0;
+    shelves.retain(|shelf| {
+        total += shelf.len;
+        total <= OWN_BORDERS || shelf.buffers.iter().any(|buffer| loaded.contains(buffer))
+    });
+    shelves
 }

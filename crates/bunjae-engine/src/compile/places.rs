@@ -25,6 +25,8 @@ use crate::runtime::view::View;
 struct Wish {
     /// The border that its consumers want.
     halo: Halo,
+    /// Pixels between its rows, which need not be zero.
+    gap: usize,
     /// Whether a consumer wants its elements without gaps.
     dense: bool,
     /// The concatenation that it is a part of, and where along the axis.
@@ -126,7 +128,7 @@ impl<'g> Places<'g> {
     /// A new buffer for a tensor, laid out as its consumers want.
     fn own(&mut self, id: TensorId) -> View {
         let dims = self.dims(id);
-        let Wish { halo, dense, .. } = self.wishes[id.index()];
+        let Wish { halo, gap, dense, .. } = self.wishes[id.index()];
         let dtype = self.graph.ty(id).dtype;
         match dims[..] {
             [images, channels, height, width] if dtype == DType::F32 => {
@@ -134,7 +136,9 @@ impl<'g> Places<'g> {
                 if bare && (dense || height * width == 1) {
                     self.picture(Planar::dense(images, channels, height, width))
                 } else {
-                    self.picture(Planar::new(images, channels, height, width, halo))
+                    let gapped = Halo { right: halo.right.max(gap), ..halo };
+                    let planar = Planar::new(images, channels, height, width, gapped);
+                    self.picture(Planar { halo, ..planar })
                 }
             }
             _ => self.dense(dtype, &dims),
@@ -195,11 +199,7 @@ fn align_rows(graph: &Graph, wishes: &mut [Wish]) {
         *gap = left.max(right).max(*gap);
     }
     for (index, size) in pictures {
-        let wish = &mut wishes[index];
-        // Without gaps stays without gaps, unless there has to be a border anyway.
-        if !wish.dense || wish.halo != Halo::default() {
-            wish.halo.right = wish.halo.right.max(gaps.get(&size).copied().unwrap_or(0));
-        }
+        wishes[index].gap = gaps.get(&size).copied().unwrap_or(0);
     }
 }
 
