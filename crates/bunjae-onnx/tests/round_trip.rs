@@ -101,10 +101,8 @@ fn every_operator_survives_in_every_operator_set() {
         }
     }
     assert_eq!(survived, Op::names().collect::<BTreeSet<&str>>());
-    let refused: Vec<String> = refused
-        .iter()
-        .map(|(op, sets)| format!("{op} up to {}", sets.last().unwrap()))
-        .collect();
+    let refused: Vec<String> =
+        refused.iter().map(|(op, sets)| format!("{op} up to {}", sets.last().unwrap())).collect();
     assert_eq!(
         refused,
         [
@@ -126,7 +124,7 @@ fn is_normal(graph: &Graph) -> bool {
         let rank = graph.ty(node.inputs[0]).rank();
         computed
             && match &node.op {
-                Op::L2Norm(_) => false,
+                Op::L2Norm(_) | Op::Unary(Unary::Silu) => false,
                 Op::Linear => rank == 2,
                 Op::Pad(op) => op.pads.iter().all(|pad| pad[1..] != [0, 0]),
                 Op::Unary(op) => *op != Unary::Identity || !node.name.is_empty(),

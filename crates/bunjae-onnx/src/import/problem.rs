@@ -251,7 +251,10 @@ pub enum ProblemKind {
     #[error("its {0} has to be a constant, but is computed when the model runs")]
     NotConstant(&'static str),
     /// Something that would have to be known when the model is imported.
-    #[error("its {0} depends on the size of the input; export the model with a fixed input size")]
+    #[error(
+        "the size of the input, which is not fixed, decides its {0}; export the model with a fixed \
+         input size"
+    )]
     Dynamic(&'static str),
     /// Arithmetic on sizes that has no answer before the input's size is known.
     #[error(

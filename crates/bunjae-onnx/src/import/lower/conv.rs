@@ -195,16 +195,13 @@ pub(super) fn conv_transpose(node: &mut Lowering<'_>) -> Outcome<()> {
                 let total = total.ok_or_else(|| {
                     ProblemKind::unsupported("its windows do not reach as far as its output")
                 })?;
-                (pads[at], pads[at + 2]) = halves(total, odd_at_end(node.since, mode));
+                // Before operator set 11, the format stated the opposite; ONNX Runtime has done
+                // this in every set.
+                (pads[at], pads[at + 2]) = halves(total, mode == AutoPad::SameUpper);
             }
             pads
         }
     };
     let op = ConvTranspose2d { stride, dilation, pad, output_pad, groups };
     node.finish_with(Op::ConvTranspose2d(op), &operands)
-}
-
-/// Operator set 11 turned the rule around.
-fn odd_at_end(since: i64, mode: AutoPad) -> bool {
-    (mode == AutoPad::SameUpper) == (since >= 11)
 }
