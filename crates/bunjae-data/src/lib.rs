@@ -17,6 +17,8 @@ pub mod augment;
 mod dataset;
 pub mod decode;
 mod error;
+pub mod generate;
+pub mod inspect;
 pub mod layout;
 pub mod loader;
 mod parallel;

@@ -124,6 +124,17 @@ impl Picture {
         Picture { channels, samples, ..self }
     }
 
+    /// True where no pixel has a colour, however it is stored.
+    pub fn is_grey(&self) -> bool {
+        match self.channels {
+            Channels::Grey => true,
+            Channels::Rgb => {
+                let (pixels, _) = self.samples.as_chunks::<3>();
+                pixels.iter().all(|&[red, green, blue]| red == green && green == blue)
+            }
+        }
+    }
+
     /// The part of the picture inside `region`, which is first moved and cut to lie within.
     pub fn cropped(&self, region: Region) -> Picture {
         let left = region.left.min(self.width - 1);
@@ -144,25 +155,48 @@ impl Picture {
         if !(exchange || mirror || flip) {
             return self;
         }
-        let count = self.channels.count();
         let (width, height) =
             if exchange { (self.height, self.width) } else { (self.width, self.height) };
-        let mut samples = Vec::with_capacity(self.samples.len());
-        for y in 0..height {
+        let old = |x: usize, y: usize| {
+            let x = if mirror { width - 1 - x } else { x };
             let y = if flip { height - 1 - y } else { y };
-            for x in 0..width {
-                let x = if mirror { width - 1 - x } else { x };
-                let (row, column) = if exchange { (x, y) } else { (y, x) };
-                let start = (row * self.width + column) * count;
-                samples.extend_from_slice(&self.samples[start..start + count]);
-            }
+            if exchange { (y, x) } else { (x, y) }
+        };
+        match self.channels {
+            Channels::Grey => self.gathered::<1>(width, height, old),
+            Channels::Rgb => self.gathered::<3>(width, height, old),
+        }
+    }
+
+    /// The picture whose pixel at (x, y) is that of this one at `old(x, y)`, which lies inside.
+    /// `C` is the number of samples in a pixel.
+    fn gathered<const C: usize>(
+        &self,
+        width: usize,
+        height: usize,
+        old: impl Fn(usize, usize) -> (usize, usize),
+    ) -> Picture {
+        let (pixels, _) = self.samples.as_chunks::<C>();
+        let mut samples = Vec::with_capacity(width * height * C);
+        for y in 0..height {
+            samples.extend((0..width).flat_map(|x| {
+                let (x, y) = old(x, y);
+                pixels[y * self.width + x]
+            }));
         }
         Picture { width, height, channels: self.channels, samples }
     }
 
     /// The picture mirrored left to right.
-    pub fn mirrored(self) -> Picture {
-        self.turned(false, true, false)
+    pub fn mirrored(mut self) -> Picture {
+        let stride = self.stride();
+        for row in self.samples.chunks_exact_mut(stride) {
+            match self.channels {
+                Channels::Grey => row.reverse(),
+                Channels::Rgb => row.as_chunks_mut::<3>().0.reverse(),
+            }
+        }
+        self
     }
 
     /// The pixel at a place inside the picture.
