@@ -13,6 +13,7 @@
 use std::ops::Range;
 
 use super::epilogue::Epilogue;
+use crate::activation::{Fused, leaky};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
@@ -157,6 +158,58 @@ impl PixelArgs {
     }
 }
 
+/// Stores a whole tile if its epilogue is one of the two common ones, with no branch or call in
+/// between that would make the compiler move the accumulators to memory and back: for sums of a few
+/// dozen products that costs as much as the products. Returns whether it did.
+///
+/// # Safety
+/// As [`PixelTile`], for a whole tile at `out`.
+#[inline(always)]
+unsafe fn store_simple<S: Simd, const MR: usize, const NR: usize>(
+    a: &PixelArgs,
+    acc: &[[S::V; NR]; MR],
+    out: *mut f32,
+    mask: *const f32,
+) -> bool {
+    // SAFETY: the caller vouches for `MR x NR` vectors at `out`, and `NR` of mask.
+    unsafe {
+        match a.epilogue.fused {
+            Fused::Clamp { lo, hi } => {
+                let (lo, hi) = (S::splat(lo), S::splat(hi));
+                store_tile::<S, MR, NR>(a, acc, out, mask, |v| S::min(hi, S::max(lo, v)));
+            }
+            Fused::Leaky { slope } => {
+                let slope = S::splat(slope);
+                store_tile::<S, MR, NR>(a, acc, out, mask, |v| leaky::<S>(v, slope));
+            }
+            Fused::Prelu | Fused::Other(_) => return false,
+        }
+        true
+    }
+}
+
+/// # Safety
+/// As [`store_simple`].
+#[inline(always)]
+unsafe fn store_tile<S: Simd, const MR: usize, const NR: usize>(
+    a: &PixelArgs,
+    acc: &[[S::V; NR]; MR],
+    out: *mut f32,
+    mask: *const f32,
+    f: impl Fn(S::V) -> S::V,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        for j in 0..NR {
+            let keep = S::load(mask.add(j * S::LANES));
+            for m in 0..MR {
+                let v = S::and(f(acc[m][j]), keep);
+                S::store(out.add(m * a.out_channel + j * S::LANES), v);
+            }
+        }
+    }
+}
+
 impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
     /// Reads whole vectors: up to `LANES - 1` elements past the last pixel of the segment.
     #[inline(always)]
@@ -177,11 +230,16 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
                 let (bias, at) = a.operands::<S, MR>(p);
                 let mut acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
                 let whole = count == NR * l;
+                let out = a.out.wrapping_add(p);
+                let mask = a.mask.add(x_in_row);
+                let simple = whole
+                    && a.epilogue.residual.is_none()
+                    && matches!(a.sink, Sink::Store)
+                    && store_simple::<S, MR, NR>(a, &acc, out, mask);
                 let lanes = |j: usize| {
                     if whole { l } else { count.saturating_sub(j * l).min(l) }
                 };
-                let mask = a.mask.add(x_in_row);
-                for m in 0..MR {
+                for m in 0..if simple { 0 } else { MR } {
                     let residual = a.residual.wrapping_add(m * a.residual_channel + p);
                     a.epilogue.apply::<S, NR>(
                         &mut acc[m],
@@ -191,7 +249,7 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
                     );
                     match a.sink {
                         Sink::Store => {
-                            let out = a.out.add(m * a.out_channel + p);
+                            let out = out.add(m * a.out_channel);
                             for j in 0..NR {
                                 let v = S::and(acc[m][j], S::load(mask.add(j * l)));
                                 if whole {
@@ -224,6 +282,20 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
     }
 }
 
+/// The 2 x 2 maxima of two rows of two vectors.
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+unsafe fn pooled<S: Simd>(v: &[S::V; 4]) -> S::V {
+    // SAFETY: pure arithmetic.
+    unsafe {
+        let (left, right) = (S::max_nan(v[0], v[2]), S::max_nan(v[1], v[3]));
+        let (even, odd) = S::deinterleave(left, right);
+        S::max_nan(even, odd)
+    }
+}
+
 /// `MR` channels by two rows of two vectors, reduced to one vector by a 2 x 2 maximum.
 ///
 /// `pixels` are positions within one row (of the two), starting at a multiple of two vectors.
@@ -245,21 +317,21 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
             unsafe {
                 let (bias, at) = a.operands::<S, MR>(p);
                 let mut acc = accumulate::<S, MR, 4>(a.k, a.weights, bias, at, step);
-                for m in 0..MR {
-                    let slope = a.slopes.wrapping_add(m);
-                    let monotone = a.epilogue.is_clamp();
-                    if !monotone {
+                let out = a.out.wrapping_add(p / 2);
+                if let (Fused::Clamp { lo, hi }, true) = (a.epilogue.fused, n == l) {
+                    // Monotone, so once after the maximum; see `store_simple`.
+                    let (lo, hi) = (S::splat(lo), S::splat(hi));
+                    for m in 0..MR {
+                        let v = S::min(hi, S::max(lo, pooled::<S>(&acc[m])));
+                        S::store(out.add(m * a.out_channel), v);
+                    }
+                } else {
+                    for m in 0..MR {
+                        let slope = a.slopes.wrapping_add(m);
                         a.epilogue.apply::<S, 4>(&mut acc[m], a.residual, |_| l, slope);
-                    }
-                    let left = S::max_nan(acc[m][0], acc[m][2]);
-                    let right = S::max_nan(acc[m][1], acc[m][3]);
-                    let (even, odd) = S::deinterleave(left, right);
-                    let mut best = [S::max_nan(even, odd)];
-                    if monotone {
-                        a.epilogue.apply::<S, 1>(&mut best, a.residual, |_| l, slope);
-                    }
-                    if n > 0 {
-                        S::store_n(a.out.add(m * a.out_channel + p / 2), best[0], n);
+                        if n > 0 {
+                            S::store_n(out.add(m * a.out_channel), pooled::<S>(&acc[m]), n);
+                        }
                     }
                 }
             }
