@@ -84,7 +84,8 @@ pub(crate) struct Prune {
         help_heading = "How much"
     )]
     max_ratio: f64,
-    /// Round the width of every cut layer to a multiple of this
+    /// Round the widths of cut layers to a multiple of this, as far as --max-ratio and channels that
+    /// layers share (shuffled, padded) let it
     #[arg(
         long,
         value_name = "K",
