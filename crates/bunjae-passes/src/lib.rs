@@ -1,7 +1,7 @@
 //! Graph in, graph out: pure functions that change a model.
 //!
 //! Owns channel surgery ([`remove`], [`mask`]), the removal of dead nodes ([`prune_dead`]), the
-//! simplifications that an executor wants ([`simplify`] and its parts), and the check that two
+//! simplifications that an executor wants ([`simplify()`] and its parts), and the check that two
 //! graphs compute the same ([`output_difference`]).
 //!
 //! Never here: deciding what to cut (that is compression), training, files.

@@ -2,6 +2,7 @@
 //! change no bit, folding batch normalisation keeps to its tolerance, and all of them leave a graph
 //! that verifies and in which there is nothing more to do.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bunjae_ir::{Bindings, Graph, Op};
 use bunjae_passes::{
