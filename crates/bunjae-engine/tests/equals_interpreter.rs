@@ -30,15 +30,14 @@ const NETWORK: f64 = 1e-4;
 fn check(
     graph: &Graph,
     inputs: &[Tensor],
-    bindings: &Bindings,
+    options: &CompileOptions,
     bound: f64,
     context: &str,
 ) -> BTreeSet<String> {
     let expected = run(graph, inputs).unwrap_or_else(|error| panic!("{context}: {error}"));
     let mut kernels = BTreeSet::new();
     for isa in IsaSet::available().iter() {
-        let options =
-            CompileOptions { isa: Some(isa), sizes: bindings.clone(), threads: 1, tune: false };
+        let options = CompileOptions { isa: Some(isa), ..options.clone() };
         let model = Model::compile(graph, &options)
             .unwrap_or_else(|error| panic!("{context} on {isa}: {error}\n{graph}"));
         kernels.extend(model.explain().steps.into_iter().map(|step| step.kernel));
@@ -97,7 +96,7 @@ fn every_operator() {
             }
         }
         let context = format!("example {number}, {}", example.op.name());
-        check(&graph, &inputs, &Bindings::new(), OPERATOR, &context);
+        check(&graph, &inputs, &CompileOptions::default(), OPERATOR, &context);
         seen.insert(example.op.name());
     }
     let missing: Vec<&str> = Op::names().filter(|name| !seen.contains(name)).collect();
@@ -115,7 +114,7 @@ fn every_operator_with_computed_operands() {
         let inputs = types.map(|(at, ty)| operand(&example.op, at, ty, &mut random).unwrap());
         let inputs: Vec<Tensor> = inputs.collect();
         let context = format!("example {number}, {}", example.op.name());
-        check(&graph, &inputs, &Bindings::new(), OPERATOR, &context);
+        check(&graph, &inputs, &CompileOptions::default(), OPERATOR, &context);
     }
 }
 
@@ -129,7 +128,10 @@ fn random_networks() {
         let bindings = Bindings::from([("N".to_string(), batch)]);
         let inputs = sample_inputs(&network.graph, &bindings, seed).unwrap();
         let context = format!("random network {seed}");
-        kernels.extend(check(&network.graph, &inputs, &bindings, NETWORK, &context));
+        // Half of them with borders that are cleared at each run.
+        let compact = seed % 2 == 1;
+        let options = CompileOptions { sizes: bindings, compact, ..CompileOptions::default() };
+        kernels.extend(check(&network.graph, &inputs, &options, NETWORK, &context));
         kinds.extend(network.kinds);
     }
     for block in block_names() {
@@ -139,10 +141,13 @@ fn random_networks() {
 }
 
 fn zoo(name: &str, options: &Options, batch: usize) {
+    zoo_with(name, options, &CompileOptions::batch(batch));
+}
+
+fn zoo_with(name: &str, options: &Options, compile: &CompileOptions) {
     let graph = bunjae_zoo::build(name, options).unwrap();
-    let bindings = Bindings::from([("N".to_string(), batch)]);
-    let inputs = sample_inputs(&graph, &bindings, 7).unwrap();
-    check(&graph, &inputs, &bindings, NETWORK, &format!("{name} {options:?}"));
+    let inputs = sample_inputs(&graph, &compile.sizes, 7).unwrap();
+    check(&graph, &inputs, compile, NETWORK, &format!("{name} {options:?}"));
 }
 
 fn size(input: [usize; 3]) -> Options {
@@ -162,6 +167,8 @@ fn mask_networks_of_odd_widths_and_sizes() {
 
 #[test]
 fn partial_discharge_networks() {
+    let tuned = CompileOptions { tune: true, ..CompileOptions::batch(1) };
+    zoo_with("pd-light", &size([1, 20, 30]), &tuned);
     zoo("pd", &size([1, 60, 60]), 1);
     zoo("pd-light", &size([1, 40, 60]), 1);
     zoo("pd-light", &size([1, 37, 41]), 3);
@@ -180,6 +187,8 @@ fn residual_networks() {
 fn mobile_networks() {
     zoo("mobilenet-v1", &size([3, 48, 48]), 1);
     zoo("mobilenet-v2", &size([3, 48, 64]), 1);
+    let compact = CompileOptions { compact: true, ..CompileOptions::batch(1) };
+    zoo_with("mobilenet-v2", &size([3, 32, 40]), &compact);
     zoo("mobilenet-v3-small", &size([3, 64, 64]), 2);
 }
 

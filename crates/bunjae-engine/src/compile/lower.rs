@@ -77,7 +77,7 @@ pub(super) fn lower(
     for group in &groups {
         lowering.group(group)?;
     }
-    lowering.finish(options.threads.max(1))
+    lowering.finish(options)
 }
 
 impl<'g> Lowering<'g> {
@@ -315,7 +315,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Lays out the memory and hands over the parts of the model.
-    fn finish(mut self, threads: usize) -> Result<Parts, CompileError> {
+    fn finish(mut self, options: &CompileOptions) -> Result<Parts, CompileError> {
         // An output that is a weight is read from where the weights are.
         for output in self.graph.outputs() {
             if self.places.get(output.tensor).is_none() {
@@ -328,7 +328,8 @@ impl<'g> Lowering<'g> {
             .iter()
             .filter_map(|&id| self.places.get(id).map(|view| view.region))
             .collect();
-        let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded);
+        let budget = if options.compact { 0 } else { OWN_BORDERS };
+        let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded, budget);
         self.clear_borders(&shelves);
         let buffers = self.places.buffers.clone();
         let mut lifetimes = self.lifetimes();
@@ -399,7 +400,7 @@ impl<'g> Lowering<'g> {
         Ok(Parts {
             name: self.graph.name.clone(),
             isa: self.isa,
-            threads,
+            threads: options.threads.max(1),
             inputs,
             outputs,
             steps: self.steps,
@@ -439,10 +440,15 @@ struct Shelf {
     len: usize,
 }
 
-/// Shelves for pictures with borders, the smallest first, as long as all of them together keep to
-/// [`OWN_BORDERS`]; pictures that are loaded before the first step always get one, as no step could
+/// Shelves for pictures with borders, the smallest first, as long as all of them together take no
+/// more than `budget` bytes; pictures that are loaded before the first step always get one, as no step could
 /// clear them.
-fn shelves(buffers: &[Buffer], lifetimes: &[Lifetime], loaded: &[usize]) -> Vec<Shelf> {
+fn shelves(
+    buffers: &[Buffer],
+    lifetimes: &[Lifetime],
+    loaded: &[usize],
+    budget: usize,
+) -> Vec<Shelf> {
     let mut order: Vec<usize> =
         (0..buffers.len()).filter(|&buffer| buffers[buffer].border.is_some()).collect();
     order.sort_by_key(|&buffer| (lifetimes[buffer].first, buffer));
@@ -463,7 +469,7 @@ fn shelves(buffers: &[Buffer], lifetimes: &[Lifetime], loaded: &[usize]) -> Vec<
     let mut total = 0;
     shelves.retain(|shelf| {
         total += shelf.len;
-        total <= OWN_BORDERS || shelf.buffers.iter().any(|buffer| loaded.contains(buffer))
+        total <= budget || shelf.buffers.iter().any(|buffer| loaded.contains(buffer))
     });
     shelves
 }

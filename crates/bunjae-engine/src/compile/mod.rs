@@ -29,6 +29,9 @@ pub struct CompileOptions {
     /// than by an estimate. Takes longer, and may choose otherwise the next time, which changes
     /// results in their last digits.
     pub tune: bool,
+    /// Whether all buffers share memory, which takes less of it and the time to clear borders at
+    /// each run. Otherwise small pictures with a border have memory of their own.
+    pub compact: bool,
 }
 
 impl CompileOptions {
