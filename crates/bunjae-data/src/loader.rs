@@ -58,6 +58,11 @@ impl Loading {
         if self.batch == 0 {
             return Err(DataError::setting("batch", "no pictures in a batch"));
         }
+        let count = pictures.dataset().items.len();
+        if self.drop_last && (1..self.batch).contains(&count) {
+            let what = format!("{count} pictures fill no batch of {}", self.batch);
+            return Err(DataError::setting("batch", what));
+        }
         if let Some(augment) = &self.augment {
             augment.check()?;
         }

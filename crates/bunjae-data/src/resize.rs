@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::picture::Picture;
+use crate::picture::{Channels, Picture};
 
 /// How neighbouring pixels are weighted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,7 +78,8 @@ const PRECISION: u32 = 22;
 
 /// What the new pixels along one axis are made of.
 struct Taps {
-    /// The first old pixel of each new one, and how many there are.
+    /// The first old pixel of each new one, and how many there are: `stride` of them, as no span is
+    /// longer than the old axis.
     spans: Vec<(usize, usize)>,
     /// The weights, `stride` for each new pixel.
     weights: Vec<i32>,
@@ -90,28 +91,36 @@ impl Taps {
         let scale = old as f64 / new as f64;
         let widening = scale.max(1.0);
         let support = filter.support() * widening;
-        let stride = support.ceil() as usize * 2 + 1;
-        let mut spans = Vec::with_capacity(new);
+        let mut spans: Vec<(usize, usize)> = (0..new)
+            .map(|index| {
+                let centre = (index as f64 + 0.5) * scale;
+                // Conversion to an integer cuts off, and stops at 0 for what is negative.
+                let first = (centre - support + 0.5) as usize;
+                let last = ((centre + support + 0.5) as usize).min(old);
+                (first, last.saturating_sub(first))
+            })
+            .collect();
+        let stride = spans.iter().map(|&(_, count)| count).max().unwrap_or(0).max(1);
         let mut weights = vec![0; new * stride];
         let mut exact = vec![0f64; stride];
-        for (index, weights) in weights.chunks_exact_mut(stride).enumerate() {
+        let places = spans.iter_mut().zip(weights.chunks_exact_mut(stride));
+        for (index, ((start, count), weights)) in places.enumerate() {
             let centre = (index as f64 + 0.5) * scale;
-            // Conversion to an integer cuts off, and stops at 0 for what is negative.
-            let first = (centre - support + 0.5) as usize;
-            let last = ((centre + support + 0.5) as usize).min(old);
-            let count = (last.saturating_sub(first)).min(stride);
+            let (first, taps) = (*start, *count);
+            // Weights of 0 fill each span up, so that all have one length.
+            *start = first.min(old.saturating_sub(stride));
+            *count = stride.min(old);
             let mut sum = 0.0;
-            for (tap, weight) in exact[..count].iter_mut().enumerate() {
+            for (tap, weight) in exact[..taps].iter_mut().enumerate() {
                 let distance = (tap + first) as f64 - centre + 0.5;
                 *weight = filter.weight(distance * (1.0 / widening));
                 sum += *weight;
             }
-            for (weight, &exact) in weights.iter_mut().zip(&exact[..count]) {
-                let scaled =
-                    if sum == 0.0 { exact } else { exact / sum } * f64::from(1 << PRECISION);
+            for (weight, &exact) in weights[first - *start..].iter_mut().zip(&exact[..taps]) {
+                let share = if sum == 0.0 { exact } else { exact / sum };
+                let scaled = share * f64::from(1 << PRECISION);
                 *weight = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i32;
             }
-            spans.push((first, count));
         }
         Taps { spans, weights, stride }
     }
@@ -156,49 +165,100 @@ fn nearest(picture: &Picture, width: usize, height: usize) -> Picture {
     result
 }
 
-fn across(picture: &Picture, width: usize, filter: Filter) -> Picture {
-    match picture.channels().count() {
-        1 => across_of::<1>(picture, width, filter),
-        _ => across_of::<3>(picture, width, filter),
-    }
+/// Calls a function with the length of the spans as its last constant, where that is small.
+macro_rules! with_constant_spans {
+    ($stride:expr, $of:ident [$($c:literal)?], $any:expr) => {
+        match $stride {
+            2 => $of::<$($c,)? 2>,
+            3 => $of::<$($c,)? 3>,
+            4 => $of::<$($c,)? 4>,
+            5 => $of::<$($c,)? 5>,
+            6 => $of::<$($c,)? 6>,
+            7 => $of::<$($c,)? 7>,
+            _ => $any,
+        }
+    };
 }
 
-fn across_of<const C: usize>(picture: &Picture, width: usize, filter: Filter) -> Picture {
+fn across(picture: &Picture, width: usize, filter: Filter) -> Picture {
     let taps = Taps::new(picture.width(), width, filter);
     let mut result = Picture::filled(width, picture.height(), picture.channels(), [0; 3]);
     let stride = result.stride();
+    let across_row = match picture.channels() {
+        Channels::Grey => with_constant_spans!(taps.stride, across_row_of[1], across_row::<1>),
+        Channels::Rgb => with_constant_spans!(taps.stride, across_row_of[3], across_row::<3>),
+    };
     for (row, source) in result.samples_mut().chunks_exact_mut(stride).zip(picture.rows()) {
-        let (pixels, _) = row.as_chunks_mut::<C>();
-        let (source, _) = source.as_chunks::<C>();
-        for (pixel, (first, weights)) in pixels.iter_mut().zip(taps.iter()) {
-            let mut sums = [HALF; C];
-            for (sample, &weight) in source[first..].iter().zip(weights) {
-                for channel in 0..C {
-                    sums[channel] += i32::from(sample[channel]) * weight;
-                }
-            }
-            *pixel = sums.map(to_sample);
-        }
+        across_row(row, source, &taps);
     }
     result
+}
+
+/// One row, of pixels of `C` samples.
+fn across_row<const C: usize>(row: &mut [u8], source: &[u8], taps: &Taps) {
+    let (pixels, _) = row.as_chunks_mut::<C>();
+    let (source, _) = source.as_chunks::<C>();
+    for (pixel, (first, weights)) in pixels.iter_mut().zip(taps.iter()) {
+        *pixel = weighted(&source[first..], weights);
+    }
+}
+
+/// [`across_row`] for spans of `T` pixels, which the compiler unrolls.
+fn across_row_of<const C: usize, const T: usize>(row: &mut [u8], source: &[u8], taps: &Taps) {
+    let (pixels, _) = row.as_chunks_mut::<C>();
+    let (source, _) = source.as_chunks::<C>();
+    let (weights, _) = taps.weights.as_chunks::<T>();
+    for ((pixel, (first, _)), weights) in pixels.iter_mut().zip(&taps.spans).zip(weights) {
+        *pixel = weighted(&source[*first..][..T], weights);
+    }
+}
+
+#[inline(always)]
+fn weighted<const C: usize>(source: &[[u8; C]], weights: &[i32]) -> [u8; C] {
+    let mut sums = [HALF; C];
+    for (sample, &weight) in source.iter().zip(weights) {
+        for channel in 0..C {
+            sums[channel] += i32::from(sample[channel]) * weight;
+        }
+    }
+    sums.map(to_sample)
 }
 
 fn down(picture: &Picture, height: usize, filter: Filter) -> Picture {
     let taps = Taps::new(picture.height(), height, filter);
     let mut result = Picture::filled(picture.width(), height, picture.channels(), [0; 3]);
     let stride = picture.stride();
-    let mut sums = vec![0; stride];
+    let down_row = with_constant_spans!(taps.stride, down_row_of [], down_row);
     let rows = result.samples_mut().chunks_exact_mut(stride);
     for (row, (first, weights)) in rows.zip(taps.iter()) {
-        sums.fill(HALF);
-        for (source, &weight) in picture.rows().skip(first).zip(weights) {
-            for (sum, &sample) in sums.iter_mut().zip(source) {
-                *sum += i32::from(sample) * weight;
-            }
-        }
-        for (sample, &sum) in row.iter_mut().zip(&sums) {
-            *sample = to_sample(sum);
-        }
+        down_row(row, &picture.samples()[first * stride..], weights);
     }
     result
+}
+
+/// One row out of as many rows of `source` as there are weights.
+fn down_row(row: &mut [u8], source: &[u8], weights: &[i32]) {
+    let mut sums = vec![HALF; row.len()];
+    for (source, &weight) in source.chunks_exact(row.len()).zip(weights) {
+        for (sum, &sample) in sums.iter_mut().zip(source) {
+            *sum += i32::from(sample) * weight;
+        }
+    }
+    for (sample, &sum) in row.iter_mut().zip(&sums) {
+        *sample = to_sample(sum);
+    }
+}
+
+/// [`down_row`] for `T` rows, whose sums stay in registers.
+fn down_row_of<const T: usize>(row: &mut [u8], source: &[u8], weights: &[i32]) {
+    let stride = row.len();
+    let rows: [&[u8]; T] = std::array::from_fn(|tap| &source[tap * stride..][..stride]);
+    let weights: [i32; T] = std::array::from_fn(|tap| weights[tap]);
+    for (x, sample) in row.iter_mut().enumerate() {
+        let mut sum = HALF;
+        for tap in 0..T {
+            sum += i32::from(rows[tap][x]) * weights[tap];
+        }
+        *sample = to_sample(sum);
+    }
 }

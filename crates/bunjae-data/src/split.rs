@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{ContentHash, Dataset, Split};
@@ -17,7 +18,8 @@ use crate::error::DataError;
 use crate::parallel;
 
 /// What part of each class goes where. Parts are in proportion to their sum.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shares {
     /// To learn from.
     pub train: f64,

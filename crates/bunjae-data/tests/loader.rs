@@ -158,6 +158,8 @@ fn settings_without_meaning_are_refused() {
         Batches::new(Arc::clone(pictures), loading, 0..1, 0).err().unwrap().to_string()
     };
     assert_eq!(refused(&fitted, Loading::plain(0)), "batch: no pictures in a batch");
+    let full = Loading { drop_last: true, ..Loading::plain(5) };
+    assert_eq!(refused(&fitted, full), "batch: 4 pictures fill no batch of 5");
     assert!(refused(&whole, Loading::plain(2)).contains("for random crops alone"));
     let augment = Augment { crop: None, steps: vec![Step::Flip { p: 1.5 }] };
     let loading = Loading { augment: Some(augment), ..Loading::plain(2) };
