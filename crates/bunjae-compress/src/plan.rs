@@ -52,7 +52,9 @@ pub struct Settings {
     pub ignore: Vec<Pattern>,
     /// No group loses more than this share of its channels, whatever the target.
     pub max_ratio: f64,
-    /// Widths are rounded to a multiple of this.
+    /// The width of every layer that is cut is rounded to a multiple of this, as far as the maximum
+    /// ratio and the layers coupled to it allow: where the channels of several layers cross (in a
+    /// ShuffleNet's stages), a width may miss it by a few.
     pub round_to: usize,
     /// Sizes for the graph's symbols, for counting.
     pub bindings: Bindings,
@@ -267,20 +269,28 @@ fn candidates(
     let names = |group: &Group| -> Vec<String> {
         group.producers.iter().map(|producer| graph.node_label(producer.node)).collect()
     };
-    let all: Vec<Vec<String>> = groups.iter().map(names).collect();
+    // Exporters that number their nodes keep the path of the layer in the name of its weight.
+    let paths = |group: &Group| -> Vec<String> {
+        let weights = group.producers.iter().map(|producer| graph.label(producer.at.tensor));
+        let paths = weights.map(|name| name.trim_end_matches(".weight").to_string());
+        names(group).into_iter().chain(paths).collect()
+    };
+    let all: Vec<Vec<String>> = groups.iter().map(paths).collect();
     let patterns = settings.ignore.iter().chain(settings.layer_ratios.iter().map(|(p, _)| p));
     for pattern in patterns {
         if !all.iter().flatten().any(|name| pattern.matches(name)) {
-            let known: Vec<&str> = all.iter().flatten().take(8).map(String::as_str).collect();
-            let more = all.iter().flatten().count().saturating_sub(known.len());
+            let layers: Vec<String> = groups.iter().flat_map(names).collect();
+            let known: Vec<&str> = layers.iter().take(8).map(String::as_str).collect();
+            let more = layers.len() - known.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let known = format!("{}{more}", known.join(", "));
             return Err(PlanError::NoMatch { pattern: pattern.to_string(), known });
         }
     }
     let mut result = Vec::new();
-    for (group, layers) in groups.iter().zip(all) {
-        let fits = |pattern: &Pattern| layers.iter().any(|name| pattern.matches(name));
+    for (group, paths) in groups.iter().zip(all) {
+        let layers = names(group);
+        let fits = |pattern: &Pattern| paths.iter().any(|name| pattern.matches(name));
         let ignored = settings.ignore.iter().find(|pattern| fits(pattern));
         let own = settings.layer_ratios.iter().rev().find(|(pattern, _)| fits(pattern));
         let Scores { strata, judged } = settings.importance.scores(graph, couplings, group);

@@ -305,3 +305,26 @@ fn shuffled_stages_lose_their_share_as_a_whole() {
         assert_eq!(group.kept % 8, 0, "{group:?}");
     }
 }
+
+/// PyTorch's newer exporter numbers its nodes; the layers' paths live on in their weights' names.
+#[test]
+fn patterns_match_the_path_of_the_weight_as_well() {
+    let mut graph = Graph::new("numbered");
+    let x = graph.input("x", TensorType::image(3, 8, 8)).unwrap();
+    let mut y = x;
+    for (at, name) in ["layer1.conv.weight", "layer2.conv.weight"].into_iter().enumerate() {
+        let channels = if at == 0 { 3 } else { 8 };
+        let ones: Vec<f32> = (0..8 * channels).map(|at| at as f32).collect();
+        let weight = Tensor::from_slice(&[8, channels, 1, 1], &ones).unwrap();
+        let weight = graph.weight(name, weight).unwrap();
+        let node = format!("node_conv_{at}");
+        y = graph.push(&node, Op::Conv2d(Conv2d::default()), &[y, weight]).unwrap();
+    }
+    let last = graph.weight("head.weight", Tensor::zeros(DType::F32, &[2, 8, 1, 1]).unwrap());
+    y = graph.push("node_conv_2", Op::Conv2d(Conv2d::default()), &[y, last.unwrap()]).unwrap();
+    graph.output("y", y).unwrap();
+    let ignore = vec![Pattern::new("layer1")];
+    let pruned = prune(&graph, &Settings { ignore, ..settings(Target::Ratio(0.5)) }).unwrap();
+    assert_eq!(group(&pruned, "node_conv_0").kept, 8);
+    assert_eq!(group(&pruned, "node_conv_1").kept, 4);
+}

@@ -41,6 +41,8 @@ pub struct Difference {
     pub largest_relative: f64,
     /// The number of elements outside the tolerance.
     pub outside: usize,
+    /// The number of elements that are NaN in both. They count as equal, but prove nothing.
+    pub undefined: usize,
     /// The first element outside: its flat index, the value, the reference.
     pub first: Option<(usize, f64, f64)>,
 }
@@ -66,14 +68,16 @@ pub fn compare(
     }
     let (values, references) = (value.to_f64_vec(), reference.to_f64_vec());
     let mut difference =
-        Difference { largest: 0.0, largest_relative: 0.0, outside: 0, first: None };
+        Difference { largest: 0.0, largest_relative: 0.0, outside: 0, undefined: 0, first: None };
     let mut scale = 0f64;
     for (index, (&a, &b)) in values.iter().zip(&references).enumerate() {
         let apart = (a - b).abs();
         if b.is_finite() {
             scale = scale.max(b.abs());
         }
-        let same = a == b || (a.is_nan() && b.is_nan());
+        let undefined = a.is_nan() && b.is_nan();
+        difference.undefined += usize::from(undefined);
+        let same = a == b || undefined;
         difference.largest = match (same, apart.is_nan()) {
             (true, _) => difference.largest,
             (false, true) => f64::INFINITY,
@@ -103,6 +107,7 @@ mod tests {
         let reference = vector(&[1.0, f32::NAN, f32::INFINITY, -0.0]);
         let same = compare(&reference, &reference, Tolerance::EXACT).unwrap();
         assert!(same.is_within() && same.largest == 0.0);
+        assert_eq!(same.undefined, 1);
         let broken = vector(&[f32::NAN, 1.0, f32::NEG_INFINITY, 0.0]);
         let found = compare(&broken, &reference, Tolerance::both(1e9)).unwrap();
         assert_eq!(found.outside, 3);

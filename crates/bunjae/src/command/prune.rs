@@ -354,11 +354,11 @@ impl Prune {
             output.progress("running the model with its channels removed, and with them masked");
             Some(check(&graph, &masked, &settings.bindings, self.seed)?)
         };
-        let passed = check.as_ref().is_none_or(|check| check.passed);
+        let fault = check.as_ref().filter(|check| !check.passed).map(Check::fault);
         let command = self.command(settings);
         let mut report = PruneReport {
             model: model.path.display().to_string(),
-            output: passed.then(|| target.display().to_string()),
+            output: fault.is_none().then(|| target.display().to_string()),
             settings: command.clone(),
             ratio: plan.ratio,
             groups: plan.groups.into_iter().map(Cut::new).collect(),
@@ -367,9 +367,9 @@ impl Prune {
             after: FileSizes { sizes: after, file_bytes: None },
             check,
         };
-        if !passed {
+        if let Some(fault) = fault {
             output.report(&report)?;
-            output.note("the file was not written, because removed and masked channels differ");
+            output.note(&format!("the file was not written, because {fault}"));
             return Ok(Outcome::CheckFailed);
         }
         let checked = match &report.check {
@@ -435,10 +435,9 @@ impl Prune {
 fn check(removed: &Graph, masked: &Graph, bindings: &Bindings, seed: u64) -> Fallible<Check> {
     let inputs = sample_inputs(masked, bindings, seed).map_err(Failure::new)?;
     let differences = output_difference(removed, masked, &inputs, Tolerance::EXACT);
-    let outputs = differences
-        .map_err(Failure::new)?
-        .into_iter()
-        .map(|(name, found)| CheckedOutput { name, largest_difference: found.largest });
+    let outputs = differences.map_err(Failure::new)?.into_iter().map(|(name, found)| {
+        CheckedOutput { name, largest_difference: found.largest, not_numbers: found.undefined }
+    });
     Ok(Check::new(seed, outputs.collect()))
 }
 

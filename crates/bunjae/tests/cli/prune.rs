@@ -198,6 +198,29 @@ fn layers_that_share_a_bias_by_chance_are_cut_apart() {
     assert!(text.contains("weights of equal values, given to each of their layers\nzeros\n"));
 }
 
+/// Infinity minus infinity everywhere: both networks say NaN, which is no proof that they agree.
+#[test]
+fn outputs_that_are_not_numbers_prove_nothing() {
+    let folder = Folder::new();
+    folder.model(
+        "nan.onnx",
+        "graph @nan
+         in   %x: f32[N,1,2,2]
+         w    @c1.w: f32[2,1,1,1] = [1, 2]
+         %1 = conv2d %x, @c1.w : f32[N,2,2,2] ; \"c1\"
+         w    @c2.w: f32[1,2,1,1] = [3, 4]
+         w    @c2.b: f32[1] = [inf]
+         %2 = conv2d %1, @c2.w, @c2.b : f32[N,1,2,2] ; \"c2\"
+         %3 = sub %2, %2 : f32[N,1,2,2] ; \"zero\"
+         out  %3 ; \"y\"",
+    );
+    let found = folder.run("prune nan.onnx -o small.onnx --ratio 0.5");
+    assert_eq!(found.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&found.stdout);
+    assert!(text.contains("the outputs are not numbers, which proves nothing"), "{text}");
+    assert!(!folder.path("small.onnx").exists());
+}
+
 /// A channel with an infinite bias: masked, it reaches the next layer as 0 times infinity, which is
 /// not a number, while the removed one is gone.
 #[test]

@@ -85,7 +85,7 @@ pub(super) struct FileSizes {
 #[derive(Serialize)]
 pub(super) struct Check {
     pub(super) seed: u64,
-    /// Whether no output differs.
+    /// Whether no output differs, and all of it are numbers.
     pub(super) passed: bool,
     outputs: Vec<CheckedOutput>,
 }
@@ -95,12 +95,24 @@ pub(super) struct CheckedOutput {
     pub(super) name: String,
     /// The largest absolute difference; in JSON null where it is infinite.
     pub(super) largest_difference: f64,
+    /// How many values are not a number in both, which proves nothing.
+    pub(super) not_numbers: usize,
 }
 
 impl Check {
     pub(super) fn new(seed: u64, outputs: Vec<CheckedOutput>) -> Self {
-        let passed = outputs.iter().all(|output| output.largest_difference == 0.0);
+        let equal = |output: &CheckedOutput| output.largest_difference == 0.0;
+        let passed = outputs.iter().all(|output| equal(output) && output.not_numbers == 0);
         Check { seed, passed, outputs }
+    }
+
+    /// What is wrong, where it did not pass.
+    pub(super) fn fault(&self) -> &'static str {
+        if self.outputs.iter().any(|output| output.largest_difference != 0.0) {
+            "removed and masked channels differ"
+        } else {
+            "the outputs are not numbers, which proves nothing"
+        }
     }
 }
 
@@ -194,7 +206,8 @@ impl Report for PruneReport {
         if check.passed {
             page.toned(Tone::Good, &format!("equal on random input (seed {})", check.seed));
         } else {
-            page.toned(Tone::Bad, &format!("different on random input (seed {})", check.seed));
+            let what = format!("{}, on random input (seed {})", check.fault(), check.seed);
+            page.toned(Tone::Bad, &what);
         }
     }
 }
