@@ -101,6 +101,24 @@ impl Body<RunArgs> for RunInPlace {
     }
 }
 
+/// Evaluates an expression of vector `v` for each whole vector, and for a padded copy of what
+/// remains. A macro, because a closure would be compiled without the instruction set whenever it is
+/// too long to be inlined.
+macro_rules! each {
+    ($simd:ident, $x:ident, $out:ident, $n:ident, $v:ident => $f:expr) => {{
+        let mut i = 0;
+        while i + $simd::LANES <= $n {
+            let $v = $simd::load($x.add(i));
+            $simd::store($out.add(i), $f);
+            i += $simd::LANES;
+        }
+        if i < $n {
+            let $v = $simd::load_partial($x.add(i), $n - i);
+            $simd::store_partial($out.add(i), $f, $n - i);
+        }
+    }};
+}
+
 /// `out[i] = f(x[i])` for `n` elements; `x` and `out` are the same or do not overlap.
 ///
 /// # Safety
@@ -116,64 +134,48 @@ pub(crate) unsafe fn map<S: Simd>(
     // SAFETY: `each` visits exactly the `n` elements the caller vouches for.
     unsafe {
         match activation {
-            Activation::Identity => each::<S>(x, out, n, |v| v),
-            Activation::Relu => each::<S>(x, out, n, |v| S::max(S::zero(), v)),
+            Activation::Identity => each!(S, x, out, n, v => v),
+            Activation::Relu => each!(S, x, out, n, v => S::max(S::zero(), v)),
             Activation::Clip { lo, hi } => {
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
-                each::<S>(x, out, n, |v| S::min(hi, S::max(lo, v)));
+                each!(S, x, out, n, v => S::min(hi, S::max(lo, v)));
             }
             Activation::LeakyRelu { slope } => {
                 let slope = S::splat(slope);
-                each::<S>(x, out, n, |v| leaky::<S>(v, slope));
+                each!(S, x, out, n, v => leaky::<S>(v, slope));
             }
             Activation::Prelu => {
                 let slope = S::splat(slope);
-                each::<S>(x, out, n, |v| leaky::<S>(v, slope));
+                each!(S, x, out, n, v => leaky::<S>(v, slope));
             }
-            Activation::Elu { alpha } => each::<S>(x, out, n, |v| {
+            Activation::Elu { alpha } => each!(S, x, out, n, v => {
                 let below = S::mul(S::splat(alpha), expm1::<S>(v));
                 S::select(S::lt(v, S::zero()), below, v)
             }),
-            Activation::Sigmoid => each::<S>(x, out, n, |v| sigmoid::<S>(v)),
+            Activation::Sigmoid => each!(S, x, out, n, v => sigmoid::<S>(v)),
             Activation::HardSigmoid { alpha, beta } => {
                 let (alpha, beta) = (S::splat(alpha), S::splat(beta));
-                each::<S>(x, out, n, |v| hard::<S>(S::fma(v, alpha, beta)));
+                each!(S, x, out, n, v => hard::<S>(S::fma(v, alpha, beta)));
             }
             Activation::HardSwish => {
                 let (sixth, half) = (S::splat(1.0 / 6.0), S::splat(0.5));
-                each::<S>(x, out, n, |v| S::mul(v, hard::<S>(S::fma(v, sixth, half))));
+                each!(S, x, out, n, v => S::mul(v, hard::<S>(S::fma(v, sixth, half))));
             }
-            Activation::Silu => each::<S>(x, out, n, |v| S::mul(v, sigmoid::<S>(v))),
-            Activation::Tanh => each::<S>(x, out, n, |v| tanh::<S>(v)),
-            Activation::Gelu => each::<S>(x, out, n, |v| {
+            Activation::Silu => each!(S, x, out, n, v => S::mul(v, sigmoid::<S>(v))),
+            Activation::Tanh => each!(S, x, out, n, v => tanh::<S>(v)),
+            Activation::Gelu => each!(S, x, out, n, v => {
                 let erf = erf::<S>(S::mul(v, S::splat(std::f32::consts::FRAC_1_SQRT_2)));
                 let half = S::mul(v, S::splat(0.5));
                 S::fma(half, erf, half)
             }),
-            Activation::GeluTanh => each::<S>(x, out, n, |v| {
+            Activation::GeluTanh => each!(S, x, out, n, v => {
                 // sqrt(2 / pi) x (1 + 0.044715 x^2)
                 const SCALE: f32 = 0.797_884_6;
                 let cubic = S::fma(S::mul(v, v), S::splat(0.044715 * SCALE), S::splat(SCALE));
                 let half = S::mul(v, S::splat(0.5));
                 S::fma(half, tanh::<S>(S::mul(v, cubic)), half)
             }),
-            Activation::Exp => each::<S>(x, out, n, |v| exp::<S>(v)),
-        }
-    }
-}
-
-/// Applies `f` to each whole vector, and to a padded copy of what remains.
-#[inline(always)]
-unsafe fn each<S: Simd>(x: *const f32, out: *mut f32, n: usize, f: impl Fn(S::V) -> S::V) {
-    let mut i = 0;
-    // SAFETY: every access lies within the `n` elements the caller vouches for.
-    unsafe {
-        while i + S::LANES <= n {
-            S::store(out.add(i), f(S::load(x.add(i))));
-            i += S::LANES;
-        }
-        if i < n {
-            S::store_partial(out.add(i), f(S::load_partial(x.add(i), n - i)), n - i);
+            Activation::Exp => each!(S, x, out, n, v => exp::<S>(v)),
         }
     }
 }

@@ -1,4 +1,68 @@
-//! The compute kernels.
+//! The compute kernels: forward f32, for every instruction set, for any shape.
+//!
+//! This crate owns the loops that the time goes into and nothing else: it knows no graph, starts no
+//! threads and allocates only while a kernel is prepared. It is where the project's `unsafe` code
+//! lives; its interface is safe, apart from the `run_tasks` functions, which a thread pool calls.
+//!
+//! # How a kernel is used
+//!
+//! 1. *Prepare*: `Conv::new(spec, isa)` and its like check the geometry, choose the algorithm,
+//!    divide the work and pick function pointers for one instruction set ([`Isa::preferred`]).
+//! 2. *Pack*: `pack` brings the weights into the order in which the prepared kernel reads them.
+//! 3. *Run*: `run` on slices whose lengths are checked, or `run_tasks` for a range of tasks. The
+//!    division into tasks depends on the geometry alone and no element's arithmetic depends on
+//!    the division, so every number of threads gives the same bits.
+//!
+//! Kernels with [`Conv::workspace_len`] or `scratch_len` are lent memory, so that the caller can
+//! plan all of it at once.
+//!
+//! # Instruction sets
+//!
+//! A kernel body is written once, generic over a small trait of vector operations on `std::arch`
+//! intrinsics, and instantiated per path inside a function that enables the instruction set.
+//! Compiled that way the accumulators of all tiles stay in registers, and the tiles run at 90 to
+//! 96 % of the measured peak when their operands are in cache, so there was nothing left to gain
+//! from a crate for vectors or matrix products.
+//! Paths may round differently from each other (fused or separate multiply-add, order of sums).
+//!
+//! # Layout: padded planes
+//!
+//! There is one activation layout, [`Planar`]: planes of rows with zeros around them. The gap after
+//! a row is also the gap before the next, so a stride-1 convolution of any kernel runs over a whole
+//! plane as if it were one row, a tap is one constant offset, and border handling disappears.
+//!
+//! The alternative is to interleave channels in blocks of a vector's width. It was judged by
+//! measuring both inner loops on planes, [`ConvForm::Pixel`] (vectors of pixels) against
+//! [`ConvForm::Channel`] (vectors of output channels, which is the inner loop of that layout and
+//! wastes the same lanes). Share of the peak of one core, AVX-512, AMD EPYC of the Zen 4
+//! generation, other programs running, best of several medians:
+//!
+//! | layer | pixels | channels |
+//! |---|---|---|
+//! | 3x3, 64 to 128, 32 x 32 | 92 % | 93 % |
+//! | 3x3, 44 to 89, 32 x 32 | 94 % | 87 % |
+//! | 3x3, 11 to 8, 64 x 64 | 86 % | 44 % |
+//! | 1x1, 16 to 96, 30 x 60 | 67 % | 46 % |
+//! | 1x1, 96 to 24, 15 x 30 | 87 % | 63 % |
+//! | 1x1, 576 to 96, 14 x 14 | 91 % | 94 % |
+//! | 1x1, 160 to 960, 7 x 7 | 66 % | 81 % |
+//! | 3x3, 256 to 256, 14 x 14 | 85 % | 96 % |
+//! | 3x3, 512 to 512, 7 x 7 | 67 % | 93 % |
+//!
+//! Vectors of channels win only on small pictures with many channels, and they can be had on planes
+//! too, for a transposition in the epilogue. Vectors of pixels win wherever channel counts are
+//! small or odd, which is what pruning leaves, and depthwise convolution, pooling and Winograd's
+//! transforms want pixels anyway. So planes it is, and the convolution chooses between its forms
+//! ([`Conv::forms`]).
+//!
+//! # Accuracy
+//!
+//! Direct sums are chains of multiply-adds in a fixed order. On uniform random data of 64 channels
+//! their root mean square error is 4e-7 of the result's; [`ConvForm::Winograd`] has 8e-7 there, and
+//! 4 times the direct error on 3 channels. For functions see the tests of [`Map`]: about 3e-7
+//! relative, for GELU 4e-7 absolute per unit of `max(1, |x|)`.
+//! A NaN in the input reaches every output that sees it; in the Winograd form also the others of
+//! the same 4 x 4 tile.
 #![allow(unsafe_code, reason = "the kernels are written with intrinsics and raw pointers")]
 
 mod activation;

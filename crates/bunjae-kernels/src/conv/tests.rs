@@ -403,3 +403,60 @@ fn wrong_specs_and_lengths_are_errors() {
         assert!(matches!(error, KernelError::Length { .. }), "{error}");
     }
 }
+
+/// Root mean square and largest error of a form on a layer, relative to the root mean square of
+/// the result.
+fn errors(form: ConvForm, isa: Isa, channels: usize) -> (f64, f64) {
+    let mut random = Random::new(11);
+    let x = Dense::random([1, channels, 16, 16], &mut random);
+    let weights = random.values(8 * channels * 9);
+    let bias = [0.0; 8];
+    let shape = ConvShape {
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: [1, 1],
+        groups: 1,
+        size: [16, 16],
+    };
+    let (want, _) = reference::conv(&x, &weights, &bias, &shape);
+    let input = Guarded::input(x.planar(Halo::uniform(1)), &x, 0);
+    let mut output = Guarded::output(want.planar(Halo::default()), 0);
+    let spec = ConvSpec {
+        padding: [1, 1],
+        form: Some(form),
+        ..ConvSpec::new(input.planar, output.planar, [3, 3])
+    };
+    let conv = Conv::new(spec, isa).unwrap();
+    let inputs = ConvInputs {
+        input: input.slice(),
+        weights: &conv.pack(&weights).unwrap(),
+        bias: None,
+        slopes: None,
+        residual: None,
+    };
+    let mut scratch = vec![0.0; conv.scratch_len()];
+    conv.run(&inputs, output.slice_mut(), &mut [], &mut scratch).unwrap();
+    let (mut square, mut largest, mut size) = (0.0, 0.0f64, 0.0);
+    want.positions(|i, [n, c, y, x]| {
+        let got = f64::from(output.slice()[output.planar.index(n, c, y, x)]);
+        let error = (got - want.data[i]).abs();
+        square += error * error;
+        size += want.data[i] * want.data[i];
+        largest = largest.max(error);
+    });
+    let rms = (size / want.data.len() as f64).sqrt();
+    ((square / size).sqrt(), largest / rms)
+}
+
+#[test]
+fn winograd_is_nearly_as_accurate_as_the_direct_form() {
+    for isa in crate::IsaSet::available().iter() {
+        for channels in [3, 64, 256] {
+            let direct = errors(ConvForm::Pixel, isa, channels);
+            let winograd = errors(ConvForm::Winograd, isa, channels);
+            let context = format!("{isa} {channels}: {winograd:?} against {direct:?}");
+            assert!(winograd.0 < 6.0 * direct.0 && winograd.1 < 6.0 * direct.1, "{context}");
+        }
+    }
+}
