@@ -1,15 +1,18 @@
-//! ONNX files: bytes to structs and back, with limits.
+//! ONNX files: bytes to graphs and back, with limits.
 //!
-//! Owns the file format: the protobuf messages ([`proto`]), reading and writing them ([`wire`],
+//! Owns the way from a file to a graph ([`mod@import`]) and back ([`mod@export`]), and the file
+//! format below them: the protobuf messages ([`proto`]), reading and writing them ([`wire`],
 //! [`mod@file`]), the storage forms of tensors ([`tensor_data`]), tensors in other files
-//! ([`external`]), what changed between versions of the operators ([`opset`]), and the atomic
-//! replacement of files ([`atomic`]).
+//! ([`external`]), what changed between versions of the operators ([`opset`]), where the graph
+//! keeps what the file says about itself ([`metadata`]), and the atomic replacement of files
+//! ([`atomic`]).
 //!
 //! A model file is untrusted. Reading one never panics, never touches a file outside the model's
 //! folder, and allocates in proportion to bytes that exist. What the program cannot handle is an
 //! error that names it, never a guess.
 //!
-//! Never here: arithmetic, knowledge of other file formats.
+//! Never here: what operators mean (the interpreter computes the constants that import folds),
+//! changes to a graph, knowledge of other file formats.
 #![forbid(unsafe_code)]
 
 pub mod atomic;

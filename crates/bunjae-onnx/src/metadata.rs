@@ -30,6 +30,9 @@ pub const FIELDS: [&str; 7] =
 /// The 16-bit types that import widened to 32 bits, separated by commas. Stays in the file.
 pub const WIDENED_FROM: &str = "bunjae.widened_from";
 
+/// The producer of the files that export writes of graphs that were not imported.
+pub(crate) const PRODUCER: &str = "bunjae";
+
 /// In a file only: the names, one a line, of the weights that training leaves alone although their
 /// part in the network would have it change them.
 pub(crate) const FROZEN: &str = "bunjae.frozen";

@@ -1,12 +1,5 @@
 //! Every ONNX file of the shared data: decoded, written, decoded again, every tensor read.
-//!
-//! The data are found through `BUNJAE_DATA` (by default `../shared/data` beside the checkout).
-//! Without them the test says so and passes, except in CI, where they must be there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a missing value fails the test; what is skipped must be seen"
-)]
+#![allow(clippy::unwrap_used, reason = "in a test, a missing value is a failure")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,20 +8,7 @@ use bunjae_onnx::external::ExternalData;
 use bunjae_onnx::proto::{ModelProto, TensorProto};
 use bunjae_onnx::tensor_data::{self, DataType};
 use bunjae_onnx::{Limits, WeightStorage, read_model, write_model};
-
-fn data_folder() -> Option<PathBuf> {
-    let folder = match std::env::var_os("BUNJAE_DATA") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-    };
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let unattended = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!unattended, "no data at {}", folder.display());
-    println!("skipped: no data at {}", folder.display());
-    None
-}
+use bunjae_testkit::data_dir;
 
 fn onnx_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -56,7 +36,7 @@ fn read_all(model: &ModelProto, external: &mut ExternalData) -> Vec<tensor_data:
 
 #[test]
 fn models_survive_reading_and_writing() {
-    let Some(data) = data_folder() else { return };
+    let Some(data) = data_dir("models_survive_reading_and_writing") else { return };
     let mut files = Vec::new();
     onnx_files(&data.join("models"), &mut files);
     onnx_files(&data.join("face_models"), &mut files);
@@ -85,7 +65,7 @@ fn models_survive_reading_and_writing() {
 
 #[test]
 fn damaged_models_are_refused_without_a_panic() {
-    let Some(data) = data_folder() else { return };
+    let Some(data) = data_dir("damaged_models_are_refused_without_a_panic") else { return };
     let bytes = fs::read(data.join("models/bench/M1_int8.onnx")).unwrap();
     let mut accepted = 0;
     // Flips bit after bit of a stride that is coprime to every structure in the file.

@@ -233,11 +233,14 @@ fn model(
     let mut metadata = graph.metadata.clone();
     let fields = metadata::FIELDS.map(|key| metadata.remove(key).unwrap_or_default());
     let [_, producer_name, producer_version, domain, model_version, doc_string, graph_doc] = fields;
+    let (producer_name, producer_version) = match producer_name.as_str() {
+        "" => (metadata::PRODUCER.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        _ => (producer_name, producer_version),
+    };
     let frozen = frozen(graph, values);
     if !frozen.is_empty() {
         metadata.insert(metadata::FROZEN.to_owned(), frozen.join("\n"));
     }
-    let own = producer_name.is_empty();
     let graph_proto = GraphProto {
         node: nodes,
         // The format asks for a name.
@@ -251,8 +254,8 @@ fn model(
     ModelProto {
         ir_version: opset::ir_version(opset),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: opset }],
-        producer_name: if own { "bunjae".to_owned() } else { producer_name },
-        producer_version: if own { env!("CARGO_PKG_VERSION").to_owned() } else { producer_version },
+        producer_name,
+        producer_version,
         domain,
         model_version: model_version.parse().unwrap_or_default(),
         doc_string,

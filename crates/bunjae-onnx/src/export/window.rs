@@ -130,15 +130,13 @@ pub(super) fn resize(node: &mut NodeWriter<'_, '_>, op: &Resize) -> Result<()> {
         Coordinates::Asymmetric => "asymmetric",
     };
     attributes.push(word("coordinate_transformation_mode", coordinates));
-    if op.mode == ResizeMode::Nearest {
-        let rounding = match op.rounding {
-            Rounding::Floor => "floor",
-            Rounding::Ceil => "ceil",
-            Rounding::RoundPreferFloor => "round_prefer_floor",
-            Rounding::RoundPreferCeil => "round_prefer_ceil",
-        };
-        attributes.push(word("nearest_mode", rounding));
-    }
+    let rounding = match op.rounding {
+        Rounding::Floor => "floor",
+        Rounding::Ceil => "ceil",
+        Rounding::RoundPreferFloor => "round_prefer_floor",
+        Rounding::RoundPreferCeil => "round_prefer_ceil",
+    };
+    attributes.push(word("nearest_mode", rounding));
     // The region of interest and, with sizes, the scales may be left out since set 13.
     let nothing = if opset < 13 { node.floats("nothing", &[]) } else { String::new() };
     inputs.push(nothing.clone());

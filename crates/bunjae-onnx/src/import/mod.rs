@@ -1,8 +1,8 @@
 //! Models as graphs.
 //!
 //! Import understands every operator of the graph and the common ones of the format that can be
-//! put in their terms exactly. Constants are computed at once: arithmetic on shapes by
-//! [`fold`], with sizes that may be expressions over the input's size, arithmetic on weights by the
+//! put in their terms exactly. Constants are computed at once: arithmetic on shapes by the module
+//! `fold`, with sizes that may be expressions over the input's size, arithmetic on weights by the
 //! interpreter. What cannot be imported is collected and reported in one error.
 //!
 //! # Which weights training may change
@@ -76,14 +76,14 @@ impl fmt::Display for Note {
                 const LISTED: usize = 5;
                 let listed: Vec<String> =
                     names.iter().take(LISTED).map(|name| quote(name)).collect();
-                write!(f, "left out {} unused weights: {}", names.len(), listed.join(", "))?;
+                write!(f, "left out weights that no output depends on: {}", listed.join(", "))?;
                 match names.len().saturating_sub(LISTED) {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
                 }
             }
             Note::UnusedNodes(count) => {
-                write!(f, "left out {count} nodes that no output depends on")
+                write!(f, "left out nodes that no output depends on: {count}")
             }
             Note::Widened(data_type) => {
                 write!(f, "{data_type} is computed with as {}", DataType::Float)
@@ -318,6 +318,9 @@ impl<'a> Importer<'a> {
             });
             for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 let bound = results.as_ref().and_then(|results| results.get(at)?.clone());
+                if results.is_some() && bound.is_none() && plan.used.contains(name.as_str()) {
+                    report.add(place_of(index, node), ProblemKind::NoSuchResult(at));
+                }
                 self.values.insert(name, bound.map_or(State::Failed, State::Known));
             }
         }
@@ -395,10 +398,13 @@ fn metadata_of(
         0 => String::new(),
         version => version.to_string(),
     };
+    // Of its own files, this program does not record that it wrote them.
+    let own = model.producer_name == metadata::PRODUCER;
+    let producer = |text: &String| if own { String::new() } else { text.clone() };
     let fields = [
         (metadata::OPSET, opset.to_string()),
-        (metadata::PRODUCER_NAME, model.producer_name.clone()),
-        (metadata::PRODUCER_VERSION, model.producer_version.clone()),
+        (metadata::PRODUCER_NAME, producer(&model.producer_name)),
+        (metadata::PRODUCER_VERSION, producer(&model.producer_version)),
         (metadata::DOMAIN, model.domain.clone()),
         (metadata::MODEL_VERSION, version),
         (metadata::DOC_STRING, model.doc_string.clone()),

@@ -31,7 +31,7 @@ pub enum ImportError {
 pub struct Problems {
     /// The file, where the model came from one.
     pub path: Option<PathBuf>,
-    /// The problems in the order of the file, at most [`Problems::LISTED`].
+    /// The problems in the order in which they were found, at most [`Problems::LISTED`].
     pub listed: Vec<Problem>,
     /// How many there are, including those not listed.
     pub total: usize,
@@ -175,6 +175,9 @@ pub enum ProblemKind {
     /// A result without which the node makes no sense.
     #[error("has no result")]
     NoResult,
+    /// A result that the operator does not have, counted from 0.
+    #[error("has no result {0}, but it is used")]
+    NoSuchResult(usize),
     /// More operands than the operator takes.
     #[error("takes at most {most} operands, but has {found}")]
     Operands {

@@ -1,3 +1,5 @@
+//! Messages taken apart and put together, whole and damaged.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rand_xoshiro::Xoshiro256PlusPlus;

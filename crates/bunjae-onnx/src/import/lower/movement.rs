@@ -41,8 +41,8 @@ pub(in super::super) fn split_sizes(node: &mut Lowering<'_>, dim: &Dim) -> Outco
     };
     let total = sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
     if sizes.len() != results || dim.fixed().is_some_and(|length| total != Some(length)) {
-        let words = format!("{results} results cannot be parts of {sizes:?} of {dim}");
-        return Err(ProblemKind::Unsupported(words));
+        let why = format!("which does not cut {dim} into {results}");
+        return Err(ProblemKind::value("split", sizes, &why));
     }
     Ok(sizes)
 }
