@@ -1,8 +1,9 @@
 //! The compute kernels: forward f32, for every instruction set, for any shape.
 //!
-//! This crate owns the loops that the time goes into and nothing else: it knows no graph, starts no
-//! threads and allocates only while a kernel is prepared. It is where the project's `unsafe` code
-//! lives; its interface is safe, apart from the `run_tasks` functions, which a thread pool calls.
+//! Owns the loops that the time goes into, and most of the project's `unsafe` code. Its interface is
+//! safe, apart from the `run_tasks` functions, which a thread pool calls.
+//!
+//! Never here: graphs, threads, and allocation after a kernel is prepared.
 //!
 //! # How a kernel is used
 //!
