@@ -241,9 +241,11 @@ impl Summary {
         ];
         fields.extend(self.inputs.iter().map(|input| ("input", input.to_string())));
         fields.extend(self.outputs.iter().map(|output| ("output", output.to_string())));
+        let opset = self.opset.map_or("not named".to_string(), |opset| opset.to_string());
+        fields.push(("opset", opset));
+        // Files of this program, and some of others, name none.
+        fields.extend(self.producer.clone().map(|producer| ("producer", producer)));
         fields.extend([
-            ("opset", self.opset.map_or("not named".to_string(), |opset| opset.to_string())),
-            ("producer", self.producer.clone().unwrap_or_else(|| "not named".to_string())),
             ("nodes", format!("{}: {operators}", thousands(self.nodes as u64))),
             ("parameters", parameters.unwrap_or_else(unknown)),
             ("weights", weights.unwrap_or_else(unknown)),
