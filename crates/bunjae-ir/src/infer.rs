@@ -6,7 +6,7 @@ use crate::attr::AttrValue;
 use crate::dim::Dim;
 use crate::error::ShapeError;
 use crate::op::{Groups, Op, Range, Reduction, ResizeTo, Unary};
-use crate::reshape::{Factor, FactorGroup, Factors};
+use crate::reshape::Factors;
 use crate::types::TensorType;
 
 type Types = Result<Vec<TensorType>, ShapeError>;
@@ -277,11 +277,8 @@ impl Op {
                 if op.axis > x.rank() {
                     return Err(ShapeError::Axis { axis: op.axis, operand: x.clone() });
                 }
-                let groups = [op.axis, x.rank() - op.axis].map(|axes| FactorGroup {
-                    axes,
-                    out: vec![if axes == 0 { Factor::Fixed(1) } else { Factor::Rest }],
-                });
-                one(TensorType { dtype: x.dtype, dims: Factors(groups.to_vec()).apply(&x.dims)? })
+                let map = Factors::flatten(x.rank(), op.axis);
+                one(TensorType { dtype: x.dtype, dims: map.apply(&x.dims)? })
             }
             Op::Transpose(op) => {
                 let mut sorted = op.perm.clone();

@@ -4,7 +4,7 @@
 use crate::dim::Dim;
 use crate::infer::resolve_range;
 use crate::op::{DepthOrder, Groups, Op, PadMode, Range};
-use crate::reshape::{Factor, FactorGroup};
+use crate::reshape::{Factor, FactorGroup, Factors};
 use crate::types::TensorType;
 
 /// An operand or a result of one operator.
@@ -276,11 +276,7 @@ impl Op {
             }
             Op::Reshape(op) => found.regroup(&op.map.0),
             Op::Flatten(op) => {
-                let groups = [op.axis, inputs[0].rank() - op.axis].map(|axes| FactorGroup {
-                    axes,
-                    out: vec![if axes == 0 { Factor::Fixed(1) } else { Factor::Rest }],
-                });
-                found.regroup(&groups);
+                found.regroup(&Factors::flatten(inputs[0].rank(), op.axis).0);
             }
             Op::Transpose(op) => {
                 for (at, &from) in op.perm.iter().enumerate() {

@@ -127,6 +127,15 @@ impl Monomial {
 }
 
 impl Factors {
+    /// The reshape that merges the axes before `axis` into one and those from there on into another.
+    pub(crate) fn flatten(rank: usize, axis: usize) -> Factors {
+        let group = |axes| FactorGroup {
+            axes,
+            out: vec![if axes == 0 { Factor::Fixed(1) } else { Factor::Rest }],
+        };
+        Factors(vec![group(axis), group(rank - axis)])
+    }
+
     /// Writes down the reshape of `input` to `target`, in the smallest groups there are.
     ///
     /// Where a group splits into several known sizes, the inferred one is the rest, otherwise the
