@@ -10,6 +10,7 @@
 //! 1. *Prepare*: `Conv::new(spec, isa)` and its like check the geometry, choose the algorithm,
 //!    divide the work and pick function pointers for one instruction set ([`Isa::preferred`]).
 //! 2. *Pack*: `pack` brings the weights into the order in which the prepared kernel reads them.
+//!    Kernels of equal [`Packing`] read the same packed weights.
 //! 3. *Run*: `run` on slices whose lengths are checked, or `run_tasks` for a range of tasks. The
 //!    division into tasks depends on the geometry alone and no element's arithmetic depends on
 //!    the division, so every number of threads gives the same bits.
@@ -75,6 +76,7 @@ mod error;
 mod isa;
 mod linear;
 mod output;
+mod packing;
 mod peak;
 mod planar;
 mod pool;
@@ -94,6 +96,7 @@ pub use error::KernelError;
 pub use isa::{ISA_VARIABLE, Isa, IsaSet};
 pub use linear::{Linear, LinearSpec};
 pub use output::Output;
+pub use packing::Packing;
 pub use peak::multiply_add_peak;
 pub use planar::{Halo, Planar, TAIL};
 pub use pool::{GlobalPool, Pool, PoolKind, PoolSpec};

@@ -11,6 +11,7 @@ use crate::conv::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, even_tiles, max_nv
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
+use crate::packing::Packing;
 use crate::simd::{Body, Entry, Simd, entry};
 
 const NAME: &str = "linear";
@@ -49,6 +50,7 @@ pub struct Linear {
     columns: Vec<isize>,
     zeros: Vec<f32>,
     tasks: usize,
+    packing: Packing,
 }
 
 struct DotArgs {
@@ -136,6 +138,12 @@ impl Linear {
                 panels.extend(std::iter::repeat_n(nv, count));
             }
         }
+        let packing = if panels.is_empty() {
+            Packing::plain(outputs, inputs)
+        } else {
+            let widths = panels.iter().map(|vectors| vectors * isa.lanes());
+            Packing::panels(1, inputs, outputs, widths)
+        };
         let most = if panels.is_empty() { outputs.div_ceil(16) } else { panels.len() };
         Ok(Linear {
             spec,
@@ -147,6 +155,7 @@ impl Linear {
             zeros: vec![0.0; outputs],
             tasks: (batch * inputs * outputs / TASK_MACS).clamp(1, most.min(16)),
             panels,
+            packing,
         })
     }
 
@@ -161,13 +170,14 @@ impl Linear {
         self.spec.batch.min(BATCH_BLOCK) * widest * self.isa.lanes()
     }
 
+    /// The order of the packed weights.
+    pub fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
     /// Elements of the packed weights.
     pub fn packed_len(&self) -> usize {
-        let columns = match self.panels.iter().sum::<usize>() {
-            0 => self.spec.outputs,
-            vectors => vectors * self.isa.lanes(),
-        };
-        columns * self.spec.inputs
+        self.packing.packed_len()
     }
 
     /// Packs weights given as `[outputs][inputs]`.
@@ -175,27 +185,7 @@ impl Linear {
     /// # Errors
     /// [`KernelError::Length`] if there are not exactly as many as the spec says.
     pub fn pack(&self, weights: &[f32]) -> Result<Vec<f32>, KernelError> {
-        let LinearSpec { inputs, outputs, .. } = self.spec;
-        let (expected, found) = (inputs * outputs, weights.len());
-        if expected != found {
-            return Err(KernelError::Length { kernel: NAME, what: "weights", expected, found });
-        }
-        if self.panels.is_empty() {
-            return Ok(weights.to_vec());
-        }
-        let mut packed = Vec::with_capacity(self.packed_len());
-        let mut first = 0;
-        for vectors in &self.panels {
-            let width = vectors * self.isa.lanes();
-            for i in 0..inputs {
-                packed.extend(
-                    (first..first + width)
-                        .map(|o| if o < outputs { weights[o * inputs + i] } else { 0.0 }),
-                );
-            }
-            first += width;
-        }
-        Ok(packed)
+        self.packing.pack(weights)
     }
 
     /// Runs all tasks on this thread.

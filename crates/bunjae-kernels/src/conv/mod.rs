@@ -28,11 +28,13 @@ pub use epilogue::ResidualAt;
 
 pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
 pub(crate) use plan::even_tiles;
+pub(crate) use winograd::{POSITIONS, transform_kernel};
 
 use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
+use crate::packing::Packing;
 use crate::planar::{Planar, TAIL};
 use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
@@ -43,7 +45,6 @@ use plan::{
 };
 use run::RunView;
 use source::{CopyArgs, CopyPlane, Source};
-use winograd::POSITIONS;
 
 const NAME: &str = "conv";
 
@@ -185,6 +186,7 @@ pub struct Conv {
     mask: Vec<f32>,
     zeros: Vec<f32>,
     plan: Plan,
+    packing: Packing,
 }
 
 impl Conv {
@@ -227,6 +229,7 @@ impl Conv {
             epilogue: Epilogue::new(spec.activation.fused(), residual, isa),
             mask,
             zeros: vec![0.0; spec.output.channels],
+            packing: plan.packing(&spec, isa),
             plan,
             source,
             spec,
@@ -317,17 +320,14 @@ impl Conv {
         [copies, tasks, usize::from(self.sums_bands())]
     }
 
+    /// The order of the packed weights.
+    pub fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
     /// Elements of the packed weights.
     pub fn packed_len(&self) -> usize {
-        let k = self.spec.k();
-        match &self.plan {
-            Plan::Pixel(_) | Plan::Depthwise(_) => self.spec.output.channels * k,
-            Plan::Winograd(_) => self.spec.output.channels * self.spec.input.channels * POSITIONS,
-            Plan::Channel(plan) => {
-                let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
-                self.spec.groups * vectors * self.isa.lanes() * k
-            }
-        }
+        self.packing.packed_len()
     }
 
     /// Packs weights given as `[output channels][input channels / groups][rows][columns]`.
@@ -335,38 +335,7 @@ impl Conv {
     /// # Errors
     /// [`KernelError::Length`] if there are not exactly as many as the spec says.
     pub fn pack(&self, weights: &[f32]) -> Result<Vec<f32>, KernelError> {
-        let k = self.spec.k();
-        let expected = self.spec.output.channels * k;
-        if weights.len() != expected {
-            let found = weights.len();
-            return Err(KernelError::Length { kernel: NAME, what: "weights", expected, found });
-        }
-        if let Plan::Winograd(plan) = &self.plan {
-            return Ok(plan.pack(weights, self.spec.input.channels));
-        }
-        let mut packed = Vec::with_capacity(self.packed_len());
-        for group in weights.chunks_exact(self.spec.group_outputs() * k) {
-            match &self.plan {
-                Plan::Depthwise(_) | Plan::Winograd(_) => packed.extend(group),
-                Plan::Pixel(plan) => {
-                    for block in &plan.blocks {
-                        for i in 0..k {
-                            packed.extend(block.clone().map(|channel| group[channel * k + i]));
-                        }
-                    }
-                }
-                Plan::Channel(plan) => {
-                    for &(first, count, vectors) in &plan.panels {
-                        for i in 0..k {
-                            packed.extend((first..first + count).map(|c| group[c * k + i]));
-                            let padding = vectors * self.isa.lanes() - count;
-                            packed.extend(std::iter::repeat_n(0.0, padding));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(packed)
+        self.packing.pack(weights)
     }
 
     /// Runs all tasks on this thread.

@@ -7,11 +7,12 @@ use super::depthwise::{DepthwiseArgs, depthwise_rows};
 use super::pixel::{MAX_MR, max_nr, max_pool_mr};
 use super::source::{PaddedCopy, Source};
 use super::winograd::{
-    InputArgs, OutputArgs, POSITIONS, TILE, buffer_len, input_entry, output_entry, transform_kernel,
+    InputArgs, OutputArgs, POSITIONS, TILE, buffer_len, input_entry, output_entry,
 };
 use super::{ConvForm, ConvSpec, Tail};
 use crate::isa::Isa;
 use crate::output::part;
+use crate::packing::Packing;
 use crate::simd::{Entry, MAX_LANES};
 
 pub(super) enum Plan {
@@ -19,6 +20,27 @@ pub(super) enum Plan {
     Channel(ChannelPlan),
     Depthwise(DepthwisePlan),
     Winograd(WinogradPlan),
+}
+
+impl Plan {
+    /// The order of the weights.
+    pub(super) fn packing(&self, spec: &ConvSpec, isa: Isa) -> Packing {
+        let (groups, outputs) = (spec.groups, spec.group_outputs());
+        match self {
+            Plan::Depthwise(_) => Packing::plain(spec.output.channels, spec.k()),
+            Plan::Pixel(plan) => {
+                Packing::blocks(groups, spec.k(), plan.blocks.iter().map(ExactSizeIterator::len))
+            }
+            Plan::Channel(plan) => {
+                let widths = plan.panels.iter().map(|(_, _, vectors)| vectors * isa.lanes());
+                Packing::panels(groups, spec.k(), outputs, widths)
+            }
+            Plan::Winograd(plan) => {
+                let blocks = plan.blocks.iter().map(ExactSizeIterator::len);
+                Packing::winograd(spec.input.channels, blocks)
+            }
+        }
+    }
 }
 
 /// Division of the pixel form.
@@ -339,23 +361,6 @@ impl WinogradPlan {
     pub(super) fn scratch_len(&self, channels: usize) -> usize {
         let products = POSITIONS * MAX_MR * self.row;
         buffer_len(self.across) + self.patches_len(channels) + products
-    }
-
-    /// Transforms and packs weights: block by block, position by position, input by input.
-    pub(super) fn pack(&self, weights: &[f32], inputs: usize) -> Vec<f32> {
-        let mut packed = vec![0.0; weights.len() / 9 * POSITIONS];
-        for block in &self.blocks {
-            let (start, mr) = (block.start * POSITIONS * inputs, block.len());
-            for (m, channel) in block.clone().enumerate() {
-                for i in 0..inputs {
-                    let kernel = &weights[(channel * inputs + i) * 9..][..9];
-                    for (f, value) in transform_kernel(kernel).into_iter().enumerate() {
-                        packed[start + (f * inputs + i) * mr + m] = value;
-                    }
-                }
-            }
-        }
-        packed
     }
 }
 

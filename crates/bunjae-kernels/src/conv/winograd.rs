@@ -33,7 +33,7 @@ pub(super) const TILE: usize = 4;
 const PATCH: usize = 6;
 
 /// Matrix products.
-pub(super) const POSITIONS: usize = PATCH * PATCH;
+pub(crate) const POSITIONS: usize = PATCH * PATCH;
 
 const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const B: f32 = std::f32::consts::SQRT_2;
@@ -42,7 +42,7 @@ const B2: f32 = 2.0;
 const SUM2: f32 = A2 + B2;
 
 /// `G g G^T` of one kernel, row by row.
-pub(super) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
+pub(crate) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
     let (a, b) = (0.5f64.sqrt(), 2.0f64.sqrt());
     let points = [0.0, a, -a, b, -b];
     let mut rows = [[0.0; 3]; PATCH];
