@@ -25,6 +25,18 @@ pub enum CompileError {
         /// The first symbol without a value.
         symbol: String,
     },
+    /// The batch is fixed, or no axis of the inputs is one.
+    #[error(
+        "a batch of {batch} is not possible: the inputs are {}; hint: export the model with an \
+         open batch, or give each symbol a size",
+        inputs.join(", ")
+    )]
+    Batch {
+        /// The batch asked for.
+        batch: usize,
+        /// The types of the inputs.
+        inputs: Vec<String>,
+    },
     /// A tensor has no elements.
     #[error("{place}: a tensor of shape {shape:?} has no elements")]
     Empty {

@@ -1,12 +1,33 @@
 //! The engine: a graph compiled to a flat list of steps, and the runner that executes it.
 //!
 //! Owns the way from a [`Graph`](bunjae_ir::Graph) to a [`Model`] (simplify, fuse, choose a layout
-//! for every tensor and a kernel for every step, pack the weights, plan one arena), and the
-//! [`Session`] that runs it without allocating. The two halves are kept apart: `compile` knows
-//! graphs and passes, `runtime` knows neither, so that a runner can be built without them.
+//! for every tensor and a kernel for every step, pack the weights, plan one arena), the [`Network`]
+//! that shares weights between models of several batch sizes, and the [`Session`] that runs a model
+//! without allocating. Two halves are kept apart: `compile` knows graphs and passes, `runtime` knows
+//! neither.
 //!
 //! Never here: changing what a model computes (the passes), kernels written with intrinsics (the
 //! kernels), files of other people's formats, measuring accuracy, printing.
+//!
+//! ```
+//! use bunjae_engine::{CompileOptions, Input, Network, Output, Session};
+//! use bunjae_ir::Graph;
+//!
+//! let text = "graph @tiny
+//! in   %x: f32[N,3]
+//! w    @w: f32[2,3] = [1, 0, 0, 0, 1, 0]
+//! %1 = linear %x, @w : f32[N,2]
+//! %2 = relu %1       : f32[N,2]
+//! out  %2 ; \"y\"
+//! ";
+//! let network = Network::compile(&Graph::parse(text)?, &CompileOptions::default())?;
+//! let mut session = Session::new(network.model(2)?)?;
+//! let x = [1f32, -2.0, 3.0, -4.0, 5.0, -6.0];
+//! let mut y = [0f32; 4];
+//! session.run(&[Input::from(&x[..])], &mut [Output::from(&mut y[..])])?;
+//! assert_eq!(y, [1.0, 0.0, 0.0, 5.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # From graph to steps
 //!
@@ -33,9 +54,11 @@
 
 mod compile;
 mod error;
+mod network;
 mod runtime;
 
 pub use bunjae_kernels::{Isa, IsaSet};
 pub use compile::CompileOptions;
 pub use error::{CompileError, RunError};
+pub use network::{Batch, Network};
 pub use runtime::{Explanation, Input, Model, Output, Port, Profile, Session, StepReport};

@@ -12,15 +12,16 @@ use super::fuse::{Fused, activation};
 use super::lower::Lowering;
 use super::places::padding;
 use super::plain::group_count;
+use super::store::Choice;
+use super::weights::Content;
 use crate::error::CompileError;
 use crate::runtime::step::{FastKernel, Kernel, Prepared};
 use crate::runtime::view::{View, coalesce};
 
 /// What a convolution computes with, whatever the node was.
-struct Numbers<'a> {
-    /// `[output channels][input channels / groups][rows][columns]`.
-    weights: std::borrow::Cow<'a, [f32]>,
-    bias: Option<std::borrow::Cow<'a, [f32]>>,
+struct Numbers {
+    weights: Content,
+    bias: Option<Content>,
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
@@ -124,7 +125,7 @@ impl<'g> Lowering<'g> {
             Some((id, at)) => Some((self.picture(id, &name)?, at)),
             None => None,
         };
-        let numbers = self.numbers(fused, &x)?;
+        let numbers = self.numbers(fused, &x);
         let mut reads = vec![x.region];
         reads.extend(residual.as_ref().map(|((view, _), _)| view.region));
         let (y, output) = self.result(fused.result, &reads);
@@ -143,16 +144,18 @@ impl<'g> Lowering<'g> {
             tail: fused.tail,
             form: None,
         };
-        let form = self.tuner.as_mut().and_then(|tuner| tuner.form(&spec, self.isa));
-        let spec = ConvSpec { form, ..spec };
-        let Ok(conv) = Conv::new(spec, self.isa) else { return Ok(false) };
-        let packed = conv.pack(&numbers.weights);
-        let packed =
-            packed.map_err(|source| CompileError::Kernel { node: name.clone(), source })?;
-        let weights = self.add_weights(&packed);
-        let bias = numbers.bias.as_ref().map(|bias| self.add_weights(bias));
+        let choice = Choice { node: fused.node.index(), size: numbers.size };
+        let form = self.store.form(choice, &spec, self.isa);
+        let conv = Conv::new(ConvSpec { form, ..spec }, self.isa);
+        let Ok(conv) = conv.or_else(|_| Conv::new(spec, self.isa)) else { return Ok(false) };
+        self.store.choose(choice, conv.form());
+        let weights = self.packed(&numbers.weights, conv.packing(), &name)?;
+        let bias = match &numbers.bias {
+            Some(bias) => Some(self.content(bias)?),
+            None => None,
+        };
         let slopes = match fused.slopes {
-            Some(id) => Some(self.add_slopes(id, output.channels)?),
+            Some(id) => Some(self.slopes(id, output.channels)?),
             None => None,
         };
         let workspace = match conv.workspace_len() {
@@ -173,59 +176,34 @@ impl<'g> Lowering<'g> {
     }
 
     /// The numbers of a convolution, or of a batch normalisation as a depthwise one of one pixel.
-    fn numbers(&self, fused: &Fused, x: &View) -> Result<Numbers<'g>, CompileError> {
+    fn numbers(&self, fused: &Fused, x: &View) -> Numbers {
         let node = self.graph.node(fused.node);
         if let Op::Conv2d(conv) = &node.op {
             let weight = self.places.dims(node.inputs[1]);
             let result = self.places.dims(node.outputs[0]);
             let (kernel, size) = ([weight[2], weight[3]], [result[2], result[3]]);
             let halo = padding(conv, &x.dims, kernel, size);
-            let bias = node.inputs.get(2).map(|&id| self.weight_elements(id)).transpose()?;
-            return Ok(Numbers {
-                weights: self.weight_elements(node.inputs[1])?.into(),
-                bias: bias.map(Into::into),
+            return Numbers {
+                weights: Content::Weight(node.inputs[1]),
+                bias: node.inputs.get(2).copied().map(Content::Weight),
                 kernel,
                 stride: conv.stride,
                 dilation: conv.dilation,
                 padding: [halo.top, halo.left],
                 groups: group_count(conv.groups, x.dims[1]),
                 size,
-            });
+            };
         }
-        let eps = match &node.op {
-            Op::BatchNorm(norm) => f64::from(norm.eps),
-            _ => 0.0,
-        };
-        let [gamma, beta, mean, variance] =
-            [1, 2, 3, 4].map(|at| self.weight_elements(node.inputs[at]));
-        let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-        let (mut weights, mut bias) = (Vec::new(), Vec::new());
-        for channel in 0..gamma.len() {
-            let deviation = (f64::from(variance[channel]) + eps).sqrt();
-            let scale = f64::from(gamma[channel]) / deviation;
-            weights.push(scale as f32);
-            bias.push((f64::from(beta[channel]) - f64::from(mean[channel]) * scale) as f32);
-        }
-        Ok(Numbers {
-            weights: weights.into(),
-            bias: Some(bias.into()),
+        Numbers {
+            weights: Content::Scale(fused.node),
+            bias: Some(Content::Shift(fused.node)),
             kernel: [1, 1],
             stride: [1, 1],
             dilation: [1, 1],
             padding: [0, 0],
-            groups: gamma.len(),
+            groups: x.dims[1],
             size: [x.dims[2], x.dims[3]],
-        })
-    }
-
-    /// Adds slopes, one per channel, from a weight that holds those or one for all.
-    fn add_slopes(&mut self, id: TensorId, channels: usize) -> Result<usize, CompileError> {
-        let slopes = self.weight_elements(id)?;
-        let slopes = match slopes {
-            [slope] => vec![*slope; channels],
-            slopes => slopes.to_vec(),
-        };
-        Ok(self.add_weights(&slopes))
+        }
     }
 
     fn linear(&mut self, fused: &Fused) -> Result<bool, CompileError> {
@@ -245,12 +223,9 @@ impl<'g> Lowering<'g> {
             activation: fused.activation,
         };
         let Ok(linear) = Linear::new(spec, self.isa) else { return Ok(false) };
-        let packed = linear.pack(self.weight_elements(node.inputs[1])?);
-        let packed =
-            packed.map_err(|source| CompileError::Kernel { node: name.clone(), source })?;
-        let weights = self.add_weights(&packed);
+        let weights = self.packed(&Content::Weight(node.inputs[1]), linear.packing(), &name)?;
         let bias = match node.inputs.get(2) {
-            Some(&id) => Some(self.add_weights(self.weight_elements(id)?)),
+            Some(&id) => Some(self.content(&Content::Weight(id))?),
             None => None,
         };
         let y = self.places.allocate(fused.result, &[x.region]);
@@ -323,7 +298,7 @@ impl<'g> Lowering<'g> {
         let (Some(input), Some(output)) = (input, output) else { return Ok(false) };
         let Ok(map) = Map::new(input, output, activation, self.isa) else { return Ok(false) };
         let slopes = match slopes {
-            Some(id) => Some(self.add_slopes(id, output.channels)?),
+            Some(id) => Some(self.slopes(id, output.channels)?),
             None => None,
         };
         let extras = format!(" {}", self.graph.node(id).op.name());

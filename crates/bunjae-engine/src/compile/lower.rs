@@ -3,13 +3,14 @@
 
 use bunjae_ir::op::Unary;
 use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, TensorId, resolve_range};
-use bunjae_kernels::{AlignedVec, Isa};
+use bunjae_kernels::Isa;
+use bunjae_tensor::Tensor;
 
-use super::CompileOptions;
+use super::Target;
 use super::arena::{Lifetime, place};
 use super::fuse::{Group, groups};
 use super::places::{Buffer, Places, dims};
-use super::tune::Tuner;
+use super::store::Store;
 use crate::error::CompileError;
 use crate::runtime::generic;
 use crate::runtime::memory::ALIGN;
@@ -36,22 +37,22 @@ pub(super) struct Lowering<'g> {
     pub(super) isa: Isa,
     pub(super) places: Places<'g>,
     steps: Vec<Step>,
-    /// The bytes of the weights, and where each region of them starts and how long it is.
-    weight_bytes: Vec<u8>,
-    weight_regions: Vec<(usize, usize)>,
+    /// The weights that steps read; the region of the first is [`WEIGHTS`].
+    weights: Vec<Tensor>,
     /// The region of each weight that is used as it is.
     plain_weights: Vec<Option<usize>>,
     /// Multiply-accumulates of each node.
     macs: Vec<u64>,
-    /// Where kernels are chosen by measuring them.
-    pub(super) tuner: Option<Tuner>,
+    /// What models of one network have in common.
+    pub(super) store: &'g mut Store,
 }
 
-/// Compiles a graph whose sizes are known.
+/// Compiles a graph whose sizes are known. What the store holds is used, and what it lacks is made
+/// and kept there.
 pub(super) fn lower(
     graph: &Graph,
-    isa: Isa,
-    options: &CompileOptions,
+    target: Target,
+    store: &mut Store,
 ) -> Result<Parts, CompileError> {
     let groups = groups(graph);
     let cost = graph.cost(&Bindings::new(), Convention::Exact);
@@ -62,14 +63,13 @@ pub(super) fn lower(
     };
     let mut lowering = Lowering {
         graph,
-        isa,
+        isa: target.isa,
         places: Places::new(graph, &groups),
         steps: Vec::new(),
-        weight_bytes: Vec::new(),
-        weight_regions: Vec::new(),
+        weights: Vec::new(),
         plain_weights: vec![None; graph.value_count()],
         macs,
-        tuner: options.tune.then(Tuner::default),
+        store,
     };
     for &input in graph.inputs() {
         lowering.places.allocate(input, &[]);
@@ -77,7 +77,7 @@ pub(super) fn lower(
     for group in &groups {
         lowering.group(group)?;
     }
-    lowering.finish(options)
+    lowering.finish(target)
 }
 
 impl<'g> Lowering<'g> {
@@ -116,35 +116,33 @@ impl<'g> Lowering<'g> {
         let Some(tensor) = self.graph.weight_tensor(id) else {
             return Err(CompileError::Plan(format!("{} has no place", self.graph.label(id))));
         };
+        let (dtype, shape) = (tensor.dtype(), tensor.shape());
         let region = match self.plain_weights[id.index()] {
             Some(region) => region,
             None => {
-                let region = self.add_weight_bytes(tensor.bytes());
+                let region = self.add_weight(tensor.clone());
                 self.plain_weights[id.index()] = Some(region);
                 region
             }
         };
-        Ok(View::dense(region, tensor.dtype(), tensor.shape()))
+        Ok(View::dense(region, dtype, shape))
     }
 
-    fn add_weight_bytes(&mut self, bytes: &[u8]) -> usize {
-        let start = self.weight_bytes.len().next_multiple_of(ALIGN);
-        self.weight_bytes.resize(start, 0);
-        self.weight_bytes.extend_from_slice(bytes);
-        self.weight_regions.push((start, bytes.len()));
-        WEIGHTS + self.weight_regions.len() - 1
+    /// Adds a weight as a kernel wants it, and returns its region.
+    pub(super) fn add_weight(&mut self, tensor: Tensor) -> usize {
+        self.weights.push(tensor);
+        WEIGHTS + self.weights.len() - 1
     }
 
-    /// Adds weights as a kernel wants them.
-    pub(super) fn add_weights(&mut self, elements: &[f32]) -> usize {
-        self.add_weight_bytes(bytemuck::cast_slice(elements))
+    /// A weight.
+    pub(super) fn weight(&self, id: TensorId) -> Result<&'g Tensor, CompileError> {
+        let missing = || CompileError::Plan(format!("{} is no weight", self.graph.label(id)));
+        self.graph.weight_tensor(id).ok_or_else(missing)
     }
 
     /// The elements of an f32 weight.
     pub(super) fn weight_elements(&self, id: TensorId) -> Result<&'g [f32], CompileError> {
-        let missing = || CompileError::Plan(format!("{} is no weight", self.graph.label(id)));
-        let tensor = self.graph.weight_tensor(id).ok_or_else(missing)?;
-        tensor
+        self.weight(id)?
             .elements::<f32>()
             .map_err(|source| CompileError::Weight { weight: self.graph.label(id), source })
     }
@@ -315,7 +313,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Lays out the memory and hands over the parts of the model.
-    fn finish(mut self, options: &CompileOptions) -> Result<Parts, CompileError> {
+    fn finish(mut self, target: Target) -> Result<Parts, CompileError> {
         // An output that is a weight is read from where the weights are.
         for output in self.graph.outputs() {
             if self.places.get(output.tensor).is_none() {
@@ -328,7 +326,7 @@ impl<'g> Lowering<'g> {
             .iter()
             .filter_map(|&id| self.places.get(id).map(|view| view.region))
             .collect();
-        let budget = if options.compact { 0 } else { OWN_BORDERS };
+        let budget = if target.compact { 0 } else { OWN_BORDERS };
         let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded, budget);
         self.clear_borders(&shelves);
         let buffers = self.places.buffers.clone();
@@ -378,11 +376,12 @@ impl<'g> Lowering<'g> {
             .map(|(&start, buffer)| Region { space: Space::Arena, start, len: buffer.len })
             .collect();
         let first_weight = regions.len();
-        regions.extend(self.weight_regions.iter().map(|&(start, len)| Region {
-            space: Space::Weights,
-            start,
-            len,
-        }));
+        let of = |(at, weight): (usize, &Tensor)| Region {
+            space: Space::Weight(at),
+            start: 0,
+            len: weight.bytes().len(),
+        };
+        regions.extend(self.weights.iter().enumerate().map(of));
         let renumber = |region: &mut usize| {
             if *region >= WEIGHTS {
                 *region = *region - WEIGHTS + first_weight;
@@ -394,18 +393,15 @@ impl<'g> Lowering<'g> {
         for port in &mut outputs {
             renumber(&mut port.view.region);
         }
-        let mut weights = AlignedVec::zeroed(self.weight_bytes.len().div_ceil(size_of::<f32>()));
-        bytemuck::cast_slice_mut(&mut weights)[..self.weight_bytes.len()]
-            .copy_from_slice(&self.weight_bytes);
         Ok(Parts {
             name: self.graph.name.clone(),
             isa: self.isa,
-            threads: options.threads.max(1),
+            threads: target.threads.max(1),
             inputs,
             outputs,
             steps: self.steps,
             regions,
-            weights,
+            weights: self.weights,
             arena_len,
         })
     }

@@ -6,13 +6,17 @@ mod fuse;
 mod lower;
 mod places;
 mod plain;
+pub(crate) mod store;
 mod tune;
+mod weights;
 
 use bunjae_ir::{Bindings, Dim, Graph, Source};
 use bunjae_kernels::Isa;
 
 use crate::error::CompileError;
 use crate::runtime::Model;
+use store::Store;
+use tune::Tuner;
 
 /// What a graph is compiled for.
 #[derive(Clone, Debug, Default)]
@@ -44,25 +48,62 @@ impl CompileOptions {
     }
 }
 
-impl Model {
-    /// Compiles a graph.
-    ///
+/// What a model is planned for, beside its sizes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub isa: Isa,
+    pub threads: usize,
+    pub compact: bool,
+}
+
+impl Target {
     /// # Errors
-    /// [`CompileError`] where a size is not known or does not fit, and where the instruction set
-    /// cannot be used.
-    pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Model, CompileError> {
+    /// [`CompileError::Isa`] where the instruction set cannot be used.
+    pub(crate) fn new(options: &CompileOptions) -> Result<Target, CompileError> {
         let isa = match options.isa {
             Some(isa) => isa.require().map(|()| isa),
             None => Isa::preferred(),
         };
         let isa = isa.map_err(CompileError::Isa)?;
+        Ok(Target { isa, threads: options.threads, compact: options.compact })
+    }
+}
+
+impl Model {
+    /// Compiles a graph all of whose sizes are fixed or given in the options. For several batch
+    /// sizes there is [`Network`](crate::Network).
+    ///
+    /// # Errors
+    /// [`CompileError`] where a size is not known or does not fit, and where the instruction set
+    /// cannot be used.
+    pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Model, CompileError> {
+        let target = Target::new(options)?;
         let bound = graph.bind(&options.sizes)?;
         check_sizes(&bound)?;
-        let simple = bunjae_passes::simplify(&bound)?;
-        let graph = simple.as_ref().unwrap_or(&bound);
-        let parts = lower::lower(graph, isa, options)?;
-        Model::new(parts).map_err(CompileError::Plan)
+        let simple = simplified(&bound)?;
+        plan(&simple, target, &mut store(options))
     }
+}
+
+/// The store that the options ask for.
+pub(crate) fn store(options: &CompileOptions) -> Store {
+    Store::new(options.tune.then(Tuner::default))
+}
+
+/// The graph as it is planned.
+pub(crate) fn simplified(graph: &Graph) -> Result<Graph, CompileError> {
+    Ok(bunjae_passes::simplify(graph)?.unwrap_or_else(|| graph.clone()))
+}
+
+/// Plans a model for a simplified graph with known sizes. What the store holds is used, and what it
+/// lacks is made and kept there.
+pub(crate) fn plan(
+    graph: &Graph,
+    target: Target,
+    store: &mut Store,
+) -> Result<Model, CompileError> {
+    check_sizes(graph)?;
+    Model::new(lower::lower(graph, target, store)?).map_err(CompileError::Plan)
 }
 
 /// Refuses sizes that are not known, and tensors without elements.

@@ -17,7 +17,7 @@ const RUNS: usize = 4;
 
 /// What has been measured.
 #[derive(Default)]
-pub(super) struct Tuner {
+pub(crate) struct Tuner {
     fastest: BTreeMap<String, ConvForm>,
 }
 

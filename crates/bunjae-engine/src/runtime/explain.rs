@@ -36,7 +36,7 @@ pub struct Explanation {
     pub isa: Isa,
     /// Bytes of arena.
     pub arena_bytes: usize,
-    /// Bytes of packed weights.
+    /// Bytes of the weights that a run reads.
     pub weight_bytes: usize,
     /// The steps, in order.
     pub steps: Vec<StepReport>,

@@ -11,7 +11,7 @@
 use std::cell::Cell;
 
 use bunjae_kernels::{AlignedVec, ConvInputs, KernelError, Output};
-use bunjae_tensor::Element;
+use bunjae_tensor::{Element, Tensor};
 
 use super::step::{FastKernel, Prepared, Step, StepError};
 use super::view::{Region, Space, View};
@@ -44,7 +44,7 @@ impl Arena {
 #[derive(Clone, Copy)]
 pub(crate) struct Memory<'a> {
     pub arena: &'a Arena,
-    pub weights: &'a [f32],
+    pub weights: &'a [Tensor],
     pub regions: &'a [Region],
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn check(
     step: &Step,
     regions: &[Region],
     arena: usize,
-    weights: usize,
+    weights: &[Tensor],
 ) -> Result<(), String> {
     let region = |index: &usize| regions.get(*index).ok_or(format!("no region {index}"));
     if step.writes.len() > 64 {
@@ -71,7 +71,7 @@ pub(crate) fn check(
         let region = region(index)?;
         let space = match region.space {
             Space::Arena => arena,
-            Space::Weights => weights,
+            Space::Weight(at) => weights.get(at).map_or(0, |weight| weight.bytes().len()),
         };
         let end = region.start.checked_add(region.len);
         if region.start % ALIGN != 0 || end.is_none_or(|end| end > space) {
@@ -80,7 +80,7 @@ pub(crate) fn check(
     }
     for (at, index) in step.writes.iter().enumerate() {
         let own = region(index)?;
-        if own.space == Space::Weights {
+        if own.space != Space::Arena {
             return Err(format!("region {index} holds weights, and is written"));
         }
         for other in step.reads.iter().chain(&step.writes[..at]) {
@@ -122,7 +122,7 @@ impl<'a> StepMemory<'a> {
     fn elements<T: Element>(&self, index: usize) -> Result<&'a [T], StepError> {
         let region = self.region(index)?;
         let bytes: &[u8] = match region.space {
-            Space::Weights => bytemuck::cast_slice(self.memory.weights),
+            Space::Weight(at) => self.memory.weights.get(at).ok_or(StepError::Operand)?.bytes(),
             // SAFETY: the region lies inside the arena and is not written by this step (`check`,
             // and `read` and `Task` refuse regions that are), and no other step runs (`new`).
             Space::Arena => unsafe {

@@ -1,7 +1,7 @@
 //! A compiled model: steps, memory plan, weights.
 
-use bunjae_kernels::{AlignedVec, Isa};
-use bunjae_tensor::DType;
+use bunjae_kernels::Isa;
+use bunjae_tensor::{DType, Tensor};
 
 use super::memory;
 use super::step::Step;
@@ -38,7 +38,7 @@ pub(crate) struct Stage {
 }
 
 /// A graph compiled for given sizes, an instruction set and this machine: a list of steps, and the
-/// packed weights, which all its sessions share.
+/// weights, which all its sessions share, and all models of one [`Network`](crate::Network).
 pub struct Model {
     pub(crate) name: String,
     pub(crate) isa: Isa,
@@ -48,7 +48,7 @@ pub struct Model {
     pub(crate) steps: Vec<Step>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) regions: Vec<Region>,
-    pub(crate) weights: AlignedVec,
+    pub(crate) weights: Vec<Tensor>,
     /// Bytes of arena that a session needs.
     pub(crate) arena_len: usize,
     /// Elements of scratch memory that each thread needs.
@@ -64,7 +64,7 @@ pub(crate) struct Parts {
     pub outputs: Vec<Port>,
     pub steps: Vec<Step>,
     pub regions: Vec<Region>,
-    pub weights: AlignedVec,
+    pub weights: Vec<Tensor>,
     pub arena_len: usize,
 }
 
@@ -78,10 +78,9 @@ impl Model {
     pub(crate) fn new(parts: Parts) -> Result<Model, String> {
         let Parts { name, isa, threads, inputs, outputs, steps, regions, weights, arena_len } =
             parts;
-        let weight_bytes = weights.len() * size_of::<f32>();
         let mut stages = Vec::new();
         for (index, step) in steps.iter().enumerate() {
-            memory::check(step, &regions, arena_len, weight_bytes)
+            memory::check(step, &regions, arena_len, &weights)
                 .map_err(|what| format!("step {index} ({}): {what}", step.name))?;
             let tasks = step.stages().into_iter().enumerate().filter(|(_, tasks)| *tasks > 0);
             stages.extend(tasks.map(|(stage, tasks)| Stage { step: index, stage, tasks }));
@@ -90,7 +89,7 @@ impl Model {
             inputs.iter().map(|port| (port, true)).chain(outputs.iter().map(|port| (port, false)))
         {
             let step = port_step(port, write);
-            memory::check(&step, &regions, arena_len, weight_bytes)
+            memory::check(&step, &regions, arena_len, &weights)
                 .map_err(|what| format!("{}: {what}", port.name))?;
         }
         let scratch_len = steps.iter().map(Step::scratch_len).max().unwrap_or(0);
@@ -139,9 +138,10 @@ impl Model {
         self.arena_len
     }
 
-    /// Bytes of packed weights.
+    /// Bytes of the weights that a run reads, as the kernels want them. Models of one network have
+    /// them in common.
     pub fn weight_bytes(&self) -> usize {
-        self.weights.len() * size_of::<f32>()
+        self.weights.iter().map(|weight| weight.bytes().len()).sum()
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) struct Region {
 pub(crate) enum Space {
     /// The session's own.
     Arena,
-    /// The model's, never written.
-    Weights,
+    /// One of the model's weights, never written.
+    Weight(usize),
 }
 
 /// The elements of a tensor.

@@ -1,0 +1,310 @@
+//! A network: what is compiled once, and shared by all batch sizes and sessions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
+use bunjae_kernels::Isa;
+
+use crate::compile::store::Store;
+use crate::compile::{self, CompileOptions, Target};
+use crate::error::CompileError;
+use crate::runtime::Model;
+
+/// Models kept for the sizes used last; another one is planned again when it is asked for.
+const MODELS: usize = 8;
+
+/// How many pictures (or other inputs) a network takes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Batch {
+    /// Any number of them; the first axis of the inputs is this symbol.
+    Any {
+        /// The symbol.
+        symbol: String,
+    },
+    /// This many: the first axis of the first input has a fixed size.
+    Fixed(usize),
+    /// The first input has no axes, or its first is no single symbol.
+    None,
+}
+
+/// A graph compiled for an instruction set, with a batch size that is left open: the simplified
+/// graph, the choice of kernels, and one copy of the packed weights. A [`Model`] for each batch size
+/// is planned when it is asked for.
+///
+/// A network is shared between threads in an [`Arc`]; each thread runs a
+/// [`Session`](crate::Session) of its own on the same models.
+///
+/// Whatever the batch size, a convolution is computed by the same algorithm. A linear layer is not:
+/// small batches and large ones sum in different orders, so their results may differ in the last
+/// digits.
+pub struct Network {
+    graph: Graph,
+    target: Target,
+    state: Mutex<State>,
+}
+
+struct State {
+    store: Store,
+    /// The models used last, the latest at the end.
+    models: Vec<(Bindings, Arc<Model>)>,
+}
+
+impl Network {
+    /// Compiles a graph. The sizes in the options are given to the symbols in the inputs' types;
+    /// the batch may be left open.
+    ///
+    /// Where no other size is open either, a model is planned right away: for a batch of 1, or the
+    /// fixed batch. With [`CompileOptions::tune`], kernels are chosen by measuring this one.
+    ///
+    /// # Errors
+    /// [`CompileError`] where a size does not fit, where the instruction set cannot be used, and
+    /// whatever stands against that first model.
+    pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Network, CompileError> {
+        let target = Target::new(options)?;
+        let graph = compile::simplified(&graph.bind(&options.sizes)?)?;
+        let state = State { store: compile::store(options), models: Vec::new() };
+        let network = Network { graph, target, state: Mutex::new(state) };
+        if let Some(sizes) = network.first_sizes() {
+            network.model_for(&sizes)?;
+        }
+        Ok(network)
+    }
+
+    /// The model for a batch size, planned now unless it was used lately.
+    ///
+    /// # Errors
+    /// [`CompileError::Batch`] where the batch is fixed and another one; [`CompileError`] where
+    /// something stands against this size.
+    pub fn model(&self, batch: usize) -> Result<Arc<Model>, CompileError> {
+        match self.batch() {
+            Batch::Any { symbol } => self.model_for(&Bindings::from([(symbol, batch)])),
+            Batch::Fixed(expected) if expected == batch => self.model_for(&Bindings::new()),
+            Batch::Fixed(_) | Batch::None => {
+                let inputs = self.graph.inputs().iter();
+                let inputs = inputs.map(|&id| self.graph.ty(id).to_string()).collect();
+                Err(CompileError::Batch { batch, inputs })
+            }
+        }
+    }
+
+    /// The model for given sizes of the symbols that are open, such as `N`, `H` and `W`; others are
+    /// left out of account.
+    ///
+    /// # Errors
+    /// [`CompileError::UnknownSize`] where a symbol has no value; [`CompileError`] where something
+    /// stands against these sizes.
+    pub fn model_for(&self, sizes: &Bindings) -> Result<Arc<Model>, CompileError> {
+        let open = self.graph.symbols();
+        let mut sizes = sizes.clone();
+        sizes.retain(|symbol, _| open.contains(symbol));
+        let mut state = self.state();
+        let State { store, models } = &mut *state;
+        if let Some(at) = models.iter().position(|(other, _)| *other == sizes) {
+            let found = models.remove(at);
+            let model = found.1.clone();
+            models.push(found);
+            return Ok(model);
+        }
+        let model = match sizes.is_empty() {
+            true => compile::plan(&self.graph, self.target, store)?,
+            false => compile::plan(&self.graph.bind(&sizes)?, self.target, store)?,
+        };
+        let model = Arc::new(model);
+        if models.len() == MODELS {
+            models.remove(0);
+        }
+        models.push((sizes, model.clone()));
+        Ok(model)
+    }
+
+    /// The sizes that are tried first, where the batch is all that is open.
+    fn first_sizes(&self) -> Option<Bindings> {
+        let open = self.graph.symbols();
+        match self.batch() {
+            _ if open.is_empty() => Some(Bindings::new()),
+            Batch::Any { symbol } if open == [symbol.as_str()] => {
+                Some(Bindings::from([(symbol, 1)]))
+            }
+            _ => None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Weights and models are added whole, so a panic leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batch sizes that it takes.
+    pub fn batch(&self) -> Batch {
+        let first = self.graph.inputs().first().and_then(|&id| self.graph.ty(id).dims.first());
+        match first {
+            Some(Dim::Fixed(size)) => Batch::Fixed(*size),
+            Some(Dim::Dynamic(expr)) => match &**expr {
+                DimExpr::Symbol(symbol) => Batch::Any { symbol: symbol.to_string() },
+                _ => Batch::None,
+            },
+            None => Batch::None,
+        }
+    }
+
+    /// The name of the graph.
+    pub fn name(&self) -> &str {
+        &self.graph.name
+    }
+
+    /// Text that travels with the network, by key: labels, preprocessing and provenance stand under
+    /// `bunjae.*`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.graph.metadata
+    }
+
+    /// The simplified graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The instruction set that its kernels use.
+    pub fn isa(&self) -> Isa {
+        self.target.isa
+    }
+
+    /// The number of threads that sessions use unless told otherwise.
+    pub fn threads(&self) -> usize {
+        self.target.threads.max(1)
+    }
+
+    /// Bytes of weights that had to be packed, of all models planned so far. What kernels read as
+    /// it is, the graph's weights, is not counted.
+    pub fn packed_bytes(&self) -> usize {
+        self.state().store.packed_bytes()
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network")
+            .field("name", &self.name())
+            .field("isa", &self.isa())
+            .field("batch", &self.batch())
+            .field("packed_bytes", &self.packed_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Session;
+    use bunjae_tensor::Tensor;
+
+    const TEXT: &str = "graph @net
+meta \"bunjae.labels\" = \"a,b\"
+in   %x: f32[N,4,8,8]
+w    @c: f32[8,4,3,3] = rand(seed=1)
+w    @b: f32[8] = rand(seed=2)
+w    @p: f32[1] = [0.25]
+w    @l: f32[5,8] = rand(seed=3)
+w    @lb: f32[5] = rand(seed=4)
+%1 = conv2d %x, @c, @b {pad=[1,1,1,1]} : f32[N,8,8,8]
+%2 = prelu %1, @p : f32[N,8,8,8]
+%3 = global_pool %2 : f32[N,8,1,1]
+%4 = flatten %3 : f32[N,8]
+%5 = linear %4, @l, @lb : f32[N,5]
+out  %5 ; \"y\"
+";
+
+    fn network(text: &str) -> Network {
+        Network::compile(&Graph::parse(text).unwrap(), &CompileOptions::default()).unwrap()
+    }
+
+    /// Where each weight of a model begins, and its bytes.
+    fn places(model: &Model) -> Vec<(usize, usize)> {
+        let places = model.weights.iter().map(Tensor::bytes);
+        places.map(|bytes| (bytes.as_ptr() as usize, bytes.len())).collect()
+    }
+
+    #[test]
+    fn batch_sizes_and_sessions_share_one_copy_of_the_weights() {
+        let network = network(TEXT);
+        let packed = network.packed_bytes();
+        assert!(packed > 0);
+        let [one, two, three] = [1, 2, 3].map(|batch| network.model(batch).unwrap());
+        assert_eq!(places(&one), places(&two));
+        assert_eq!(places(&one), places(&three));
+        assert_eq!(network.packed_bytes(), packed);
+        let sessions = [0, 1].map(|_| Session::new(two.clone()).unwrap());
+        let [a, b] = sessions.each_ref().map(|session| places(session.model()));
+        assert_eq!(a, b);
+        // What needs no packing is the graph's own memory.
+        let graph = network.graph();
+        let bias = graph.weight_tensor(graph.find_weight("b").unwrap()).unwrap();
+        let bias = (bias.bytes().as_ptr() as usize, bias.bytes().len());
+        assert!(places(&one).contains(&bias));
+        // The matrix product of large batches wants the linear layer's weights packed, once.
+        let [four, nine] = [4, 9].map(|batch| network.model(batch).unwrap());
+        assert_eq!(places(&four), places(&nine));
+        assert_eq!(network.packed_bytes(), packed + 4 * 8 * 5usize.next_multiple_of(lanes()));
+    }
+
+    fn lanes() -> usize {
+        Isa::preferred().unwrap().lanes()
+    }
+
+    #[test]
+    fn models_are_kept_and_the_oldest_is_forgotten() {
+        let network = network(TEXT);
+        let first = network.model(1).unwrap();
+        for batch in 2..=MODELS {
+            network.model(batch).unwrap();
+        }
+        assert!(Arc::ptr_eq(&first, &network.model(1).unwrap()));
+        let second = network.model(2).unwrap();
+        network.model(MODELS + 1).unwrap();
+        assert!(Arc::ptr_eq(&second, &network.model(2).unwrap()));
+        let third = network.model(3).unwrap();
+        assert_eq!(third.inputs()[0].shape, [3, 4, 8, 8]);
+        assert_eq!(network.state().models.len(), MODELS);
+    }
+
+    #[test]
+    fn the_batch_is_a_symbol_a_number_or_neither() {
+        assert_eq!(network(TEXT).batch(), Batch::Any { symbol: "N".into() });
+        let fixed = network(&TEXT.replace("[N,", "[2,"));
+        assert_eq!(fixed.batch(), Batch::Fixed(2));
+        assert_eq!(fixed.model(2).unwrap().outputs()[0].shape, [2, 5]);
+        assert_eq!(
+            fixed.model(3).unwrap_err().to_string(),
+            "a batch of 3 is not possible: the inputs are f32[2,4,8,8]; hint: export the model \
+             with an open batch, or give each symbol a size"
+        );
+        let error = network(TEXT).model(0).unwrap_err();
+        assert_eq!(error.to_string(), "x: a tensor of shape [0, 4, 8, 8] has no elements");
+    }
+
+    #[test]
+    fn other_open_sizes_are_given_when_a_model_is_asked_for() {
+        let text = "graph @open
+in   %x: f32[N,4,H,W]
+w    @c: f32[8,4,3,3] = rand(seed=1)
+%1 = conv2d %x, @c {pad=[1,1,1,1]} : f32[N,8,H,W]
+out  %1 ; \"y\"
+";
+        let network = network(text);
+        let error = network.model(1).unwrap_err();
+        assert!(matches!(&error, CompileError::UnknownSize { symbol, .. } if symbol == "H"));
+        let mut sizes = Bindings::from([("N".into(), 1), ("H".into(), 5), ("W".into(), 6)]);
+        let model = network.model_for(&sizes).unwrap();
+        assert_eq!(model.outputs()[0].shape, [1, 8, 5, 6]);
+        sizes.insert("unknown".into(), 3);
+        assert!(Arc::ptr_eq(&model, &network.model_for(&sizes).unwrap()));
+    }
+
+    #[test]
+    fn metadata_travels_with_the_network() {
+        let network = network(TEXT);
+        assert_eq!(network.metadata()["bunjae.labels"], "a,b");
+        assert_eq!((network.name(), network.threads()), ("net", 1));
+    }
+}
