@@ -75,7 +75,7 @@ fn check(
 /// something is divided by it.
 fn operand(op: &Op, at: usize, ty: &TensorType, random: &mut Random) -> Result<Tensor, GraphError> {
     match (op, at, ty.dtype.is_float()) {
-        (Op::BatchNorm(_), 4, _) => fill::uniform(ty, 0.5, 2.0, random),
+        (Op::BatchNorm(_) | Op::BatchNormGrad(_), 4, _) => fill::uniform(ty, 0.5, 2.0, random),
         (Op::Quantize(_) | Op::Dequantize(_), 1, _) => fill::uniform(ty, 0.02, 0.1, random),
         (Op::Binary(Binary::Div | Binary::Pow), _, false) => fill::whole(ty, 1, 5, random),
         (_, _, true) => fill::uniform(ty, -3.0, 3.0, random),

@@ -16,7 +16,7 @@ const FILTERS: usize = 16;
 /// About how many positions are summed at once, so that the sums stay in the nearest cache.
 const POSITIONS: usize = 128;
 
-fn group_count(groups: Groups, channels: usize) -> usize {
+pub(crate) fn group_count(groups: Groups, channels: usize) -> usize {
     match groups {
         Groups::Dense => 1,
         Groups::Grouped(count) => count,

@@ -6,9 +6,13 @@ use bunjae_tensor::{MAX_BYTES, Tensor, TensorError};
 use crate::conv::{conv_transpose2d, conv2d};
 use crate::elementwise::{binary, cast, prelu, unary};
 use crate::error::EvalError;
+use crate::gradient::{
+    average_pool_grad, batch_norm_grad, conv2d_weight_grad, max_pool_grad, pad_grad, reduce_grad,
+    resize_grad, slice_grad, unary_grad,
+};
 use crate::linear::{linear, matmul};
 use crate::movement::{concat, depth_to_space, pad, slice, split, transpose};
-use crate::normalise::{batch_norm, l2_norm, layer_norm, softmax};
+use crate::normalise::{batch_norm, batch_norm_train, l2_norm, layer_norm, log_softmax, softmax};
 use crate::number::{Number, by_number, by_real};
 use crate::pool::{average_pool, global_pool, max_pool};
 use crate::quantise::{dequantize, quantize};
@@ -34,15 +38,20 @@ pub fn eval(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
     let dtype = x.dtype();
     let tensor = match op {
         Op::Unary(op) => unary(op, x),
+        Op::UnaryGrad(op) => by_real!(dtype, unary_grad(op, inputs)),
         Op::Binary(op) => by_number!(dtype, binary(op, inputs, &shape)),
         Op::Conv2d(op) => by_real!(dtype, conv2d(op, inputs, &shape)),
         Op::ConvTranspose2d(op) => by_real!(dtype, conv_transpose2d(op, inputs, &shape)),
         Op::Linear => by_real!(dtype, linear(inputs, &shape)),
         Op::MatMul => by_real!(dtype, matmul(inputs, &shape)),
         Op::BatchNorm(op) => by_real!(dtype, batch_norm(op, inputs)),
+        Op::BatchNormTrain(op) => return by_real!(dtype, batch_norm_train(op, inputs)),
+        Op::BatchNormGrad(op) => return by_real!(dtype, batch_norm_grad(op, inputs)),
+        Op::Conv2dWeightGrad(op) => by_real!(dtype, conv2d_weight_grad(op, inputs, &shape)),
         Op::LayerNorm(op) => by_real!(dtype, layer_norm(op, inputs)),
         Op::L2Norm(op) => by_real!(dtype, l2_norm(op, x)),
         Op::Softmax(op) => by_real!(dtype, softmax(op, x)),
+        Op::LogSoftmax(op) => by_real!(dtype, log_softmax(op, x)),
         Op::PRelu => by_real!(dtype, prelu(inputs)),
         Op::Concat(op) => by_number!(dtype, concat(op, inputs, &shape)),
         Op::Split(op) => return by_number!(dtype, split(op, x)),
@@ -52,6 +61,12 @@ pub fn eval(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
         Op::AveragePool(op) => by_real!(dtype, average_pool(op, x, &shape)),
         Op::GlobalPool(op) => by_real!(dtype, global_pool(op, x, &shape)),
         Op::Reduce(op) => by_real!(dtype, reduce(op.kind, &op.axes, x, &shape)),
+        Op::MaxPoolGrad(op) => by_real!(dtype, max_pool_grad(op, inputs)),
+        Op::AveragePoolGrad(op) => by_real!(dtype, average_pool_grad(op, inputs)),
+        Op::ReduceGrad(op) => by_real!(dtype, reduce_grad(op, inputs)),
+        Op::ResizeGrad(op) => by_real!(dtype, resize_grad(op, inputs)),
+        Op::PadGrad(op) => by_real!(dtype, pad_grad(op, inputs)),
+        Op::SliceGrad(op) => by_real!(dtype, slice_grad(op, inputs)),
         Op::Transpose(op) => by_number!(dtype, transpose(op, x, &shape)),
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
             Ok(x.clone().reshaped(&shape)?)

@@ -29,6 +29,7 @@ mod conv;
 mod elementwise;
 mod error;
 mod eval;
+mod gradient;
 mod linear;
 mod movement;
 mod normalise;

@@ -60,16 +60,22 @@ pub(crate) fn pad<T: Number>(op: &Pad, x: &Tensor) -> Result<Tensor, EvalError> 
         if len == 0 && before + after > 0 && op.mode != PadMode::Constant {
             return Err(EvalError::NoElements(type_of(&result)));
         }
-        let source = |at: usize| match (op.mode, at.checked_sub(before)) {
-            (PadMode::Constant, inside) => inside.filter(|&at| at < len),
-            (PadMode::Reflect, None) => Some(before - at),
-            (PadMode::Reflect, Some(at)) if at >= len => Some(2 * (len - 1) - at),
-            (PadMode::Edge, None) => Some(0),
-            (PadMode::Edge | PadMode::Reflect, Some(at)) => Some(at.min(len - 1)),
-        };
+        let source = |at| padded(op.mode, before, len, at);
         result = take::<T>(&result, axis, before + len + after, constant, source)?;
     }
     Ok(result)
+}
+
+/// Which of the `len` elements of an axis stands at `at` of the padded one, `before` elements having
+/// been put in front; `None` for the constant.
+pub(crate) fn padded(mode: PadMode, before: usize, len: usize, at: usize) -> Option<usize> {
+    match (mode, at.checked_sub(before)) {
+        (PadMode::Constant, inside) => inside.filter(|&at| at < len),
+        (PadMode::Reflect, None) => Some(before - at),
+        (PadMode::Reflect, Some(at)) if at >= len => Some(2 * (len - 1) - at),
+        (PadMode::Edge, None) => Some(0),
+        (PadMode::Edge | PadMode::Reflect, Some(at)) => Some(at.min(len - 1)),
+    }
 }
 
 /// A tensor whose index `i` along an axis, `i` below `len`, holds what `x` has at `source(i)`, or

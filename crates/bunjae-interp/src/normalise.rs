@@ -1,6 +1,6 @@
 //! Normalisations and softmax. All intermediate values are f64; each element is rounded once.
 
-use bunjae_ir::op::{BatchNorm, L2Norm, LayerNorm, Softmax};
+use bunjae_ir::op::{BatchNorm, BatchNormTrain, L2Norm, LayerNorm, LogSoftmax, Softmax};
 use bunjae_tensor::Tensor;
 
 use crate::error::EvalError;
@@ -23,6 +23,52 @@ pub(crate) fn batch_norm<T: Real>(op: &BatchNorm, inputs: &[&Tensor]) -> Result<
                 *y = T::from_f64((x.to_f64() - mean) / deviation * gamma + beta);
             }
         }
+    })
+}
+
+/// As [`batch_norm`], with the mean and the biased variance of the batch itself, which it returns
+/// as well. An empty batch has the mean and the variance NaN.
+pub(crate) fn batch_norm_train<T: Real>(
+    op: &BatchNormTrain,
+    inputs: &[&Tensor],
+) -> Result<Vec<Tensor>, EvalError> {
+    let x = inputs[0].elements::<T>()?;
+    let (gamma, beta) = (inputs[1].elements::<T>()?, inputs[2].elements::<T>()?);
+    let along = Along::new(inputs[0].shape(), 1);
+    let count = (along.outer * along.inner) as f64;
+    let per_channel = |value: &dyn Fn(usize) -> f64| (0..along.len).map(value).collect::<Vec<_>>();
+    let channel = |c: usize| channel_of(x, along, c);
+    let means = per_channel(&|c| channel(c).sum::<f64>() / count);
+    let variances =
+        per_channel(&|c| channel(c).map(|x| (x - means[c]) * (x - means[c])).sum::<f64>() / count);
+    let y = fill::<T>(inputs[0].shape(), |result| {
+        let planes = result.chunks_exact_mut(along.inner).zip(x.chunks_exact(along.inner));
+        for (place, (y, x)) in planes.enumerate() {
+            let c = place % along.len;
+            let deviation = (variances[c] + f64::from(op.eps)).sqrt();
+            let [gamma, beta] = [gamma, beta].map(|values| values[c].to_f64());
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = T::from_f64((x.to_f64() - means[c]) / deviation * gamma + beta);
+            }
+        }
+    })?;
+    let rounded = |values: Vec<f64>| {
+        fill::<T>(&[along.len], |result| {
+            result.iter_mut().zip(&values).for_each(|(y, &value)| *y = T::from_f64(value));
+        })
+    };
+    Ok(vec![y, rounded(means)?, rounded(variances)?])
+}
+
+/// The elements of a channel in row-major order.
+pub(crate) fn channel_of<T: Real>(
+    elements: &[T],
+    along: Along,
+    channel: usize,
+) -> impl Iterator<Item = f64> {
+    (0..along.outer).flat_map(move |n| {
+        let start = (n * along.len + channel) * along.inner;
+        elements[start..start + along.inner].iter().map(|x| x.to_f64())
     })
 }
 
@@ -63,6 +109,16 @@ pub(crate) fn softmax<T: Real>(op: &Softmax, x: &Tensor) -> Result<Tensor, EvalE
         run.iter_mut().for_each(|x| *x = libm::exp(*x - largest));
         let sum = run.iter().sum::<f64>();
         run.iter_mut().for_each(|x| *x /= sum);
+    })
+}
+
+/// `x - ln(sum(exp(x)))` over one axis, in the form `x - max - ln(sum(exp(x - max)))`.
+pub(crate) fn log_softmax<T: Real>(op: &LogSoftmax, x: &Tensor) -> Result<Tensor, EvalError> {
+    runs::<T>(x, op.axis, |run| {
+        let largest = run.iter().fold(f64::NEG_INFINITY, |largest, &x| largest.larger(x));
+        let sum = run.iter().map(|x| libm::exp(*x - largest)).sum::<f64>();
+        let shift = libm::log(sum);
+        run.iter_mut().for_each(|x| *x = *x - largest - shift);
     })
 }
 

@@ -10,14 +10,14 @@ use crate::reduce::reduce;
 use crate::window::Window;
 
 /// A window that slides over planes.
-struct Pool {
-    vertical: Window,
-    horizontal: Window,
+pub(crate) struct Pool {
+    pub(crate) vertical: Window,
+    pub(crate) horizontal: Window,
     kernel: [usize; 2],
 }
 
 impl Pool {
-    fn new(
+    pub(crate) fn new(
         [height, width]: [usize; 2],
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -31,7 +31,7 @@ impl Pool {
     }
 
     /// The places in the plane under the window at `(y, x)`, without the padding.
-    fn places(&self, y: usize, x: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn places(&self, y: usize, x: usize) -> impl Iterator<Item = usize> {
         let [kernel_height, kernel_width] = self.kernel;
         let rows = self.vertical.taps(y, kernel_height);
         let columns = self.horizontal.taps(x, kernel_width);
@@ -91,20 +91,25 @@ pub(crate) fn average_pool<T: Real>(
     let [_, _, height, width] = sizes(x)?;
     let pool = Pool::new([height, width], op.kernel, op.stride, op.dilation, op.pad);
     let elements = x.elements::<T>()?;
+    fill::<T>(shape, |result| {
+        pool.slide(elements, shape, result, |plane, y, x| {
+            let sum = pool.places(y, x).fold(0.0, |sum, place| sum + plane[place].to_f64());
+            T::from_f64(sum / divisor(op, &pool, y, x))
+        });
+    })
+}
+
+/// What the sum under a window of an average pool is divided by.
+pub(crate) fn divisor(op: &AveragePool, pool: &Pool, y: usize, x: usize) -> f64 {
     let ([kernel_height, kernel_width], [.., bottom, right]) = (op.kernel, op.pad);
     let taps = |window: &Window, position, kernel, after| match op.count_pad {
         true => window.padded_taps(position, kernel, after),
         false => window.taps(position, kernel).len(),
     };
-    fill::<T>(shape, |result| {
-        pool.slide(elements, shape, result, |plane, y, x| {
-            let sum = pool.places(y, x).fold(0.0, |sum, place| sum + plane[place].to_f64());
-            let rows = taps(&pool.vertical, y, kernel_height, bottom);
-            let columns = taps(&pool.horizontal, x, kernel_width, right);
-            // As floats, because the padding of an absurd window can be beyond counting.
-            T::from_f64(sum / (rows as f64 * columns as f64).max(1.0))
-        });
-    })
+    let rows = taps(&pool.vertical, y, kernel_height, bottom);
+    let columns = taps(&pool.horizontal, x, kernel_width, right);
+    // As floats, because the padding of an absurd window can be beyond counting.
+    (rows as f64 * columns as f64).max(1.0)
 }
 
 /// The mean or maximum over all axes after the channels.

@@ -40,11 +40,11 @@ pub(crate) fn resize<T: Real>(
 }
 
 /// The one or two elements of an axis that a result is made of.
-struct Sample {
-    low: usize,
-    high: usize,
+pub(crate) struct Sample {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
     /// The share of `high`.
-    fraction: f64,
+    pub(crate) fraction: f64,
 }
 
 impl Sample {
@@ -56,7 +56,13 @@ impl Sample {
 
 /// What the element `index` of a result's axis of length `target` is made of, the operand's axis
 /// (0 for height, 1 for width) being `source` long.
-fn sample(op: &Resize, axis: usize, index: usize, source: usize, target: usize) -> Sample {
+pub(crate) fn sample(
+    op: &Resize,
+    axis: usize,
+    index: usize,
+    source: usize,
+    target: usize,
+) -> Sample {
     let scale = match op.to {
         ResizeTo::Scale(scale) => scale[axis],
         ResizeTo::Size(_) => target as f32 / source as f32,

@@ -17,6 +17,7 @@
 //! |---|---|---|---|
 //! | convolution | y taps Ci/g | y taps Ci/g | y taps Ci/g, + y with a bias |
 //! | transposed convolution | x taps Co/g | y taps Ci/g (stride² too many) | y taps Ci/g, + y with a bias |
+//! | gradient of a convolution's weight | dy taps Ci/g | 0 | 0 |
 //! | linear, I to O | y I | y I | x O, + O a picture with a bias |
 //! | matrix product over K | y K | 0 | 0 |
 //! | batch and layer normalisation | 0 | 4 x | 2 x |
@@ -335,7 +336,7 @@ impl Role {
     fn of(op: &Op, place: usize, result: Role) -> Role {
         match (op, place) {
             (Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::Linear, 1..)
-            | (Op::BatchNorm(_), 1 | 2)
+            | (Op::BatchNorm(_) | Op::BatchNormTrain(_), 1 | 2)
             | (Op::LayerNorm(_) | Op::PRelu, 1..)
             | (Op::MatMul, _) => Role::Parameter,
             (Op::BatchNorm(_), 3..) => Role::Buffer,
@@ -346,6 +347,7 @@ impl Role {
                 | Op::ConvTranspose2d(_)
                 | Op::Linear
                 | Op::BatchNorm(_)
+                | Op::BatchNormTrain(_)
                 | Op::LayerNorm(_)
                 | Op::PRelu,
                 0,
@@ -491,6 +493,11 @@ fn macs(op: &Op, work: &Work, convention: Convention) -> Option<u128> {
         (Op::ConvTranspose2d(op), TorchPruning) => {
             work.untransposed(op.groups)?.checked_add(work.bias(work.y())?)?
         }
+        // Each element of the gradient meets the window of its filter, as in the convolution.
+        (Op::Conv2dWeightGrad(_), Exact) => {
+            let filter = elements(work.outputs.first()?.get(1..)?)?;
+            elements(work.inputs.get(1)?)?.checked_mul(filter)?
+        }
         (Op::Linear, Exact | Thop) => work.y()?.checked_mul(work.size(1, 1)?)?,
         (Op::Linear, TorchPruning) => {
             let features = work.size(1, 0)?;
@@ -528,6 +535,17 @@ fn macs(op: &Op, work: &Work, convention: Convention) -> Option<u128> {
             | Op::PRelu
             | Op::Unary(_)
             | Op::Softmax(_)
+            | Op::LogSoftmax(_)
+            | Op::UnaryGrad(_)
+            | Op::BatchNormTrain(_)
+            | Op::BatchNormGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AveragePoolGrad(_)
+            | Op::ReduceGrad(_)
+            | Op::ResizeGrad(_)
+            | Op::PadGrad(_)
+            | Op::SliceGrad(_)
             | Op::AveragePool(_)
             | Op::GlobalPool(_)
             | Op::MaxPool(_)

@@ -13,10 +13,11 @@ use bunjae_tensor::{DType, Tensor};
 use crate::error::GraphError;
 use crate::graph::Graph;
 use crate::op::{
-    AveragePool, BatchNorm, Binary, Cast, Concat, Conv2d, ConvTranspose2d, Coordinates, DepthOrder,
-    DepthToSpace, Dequantize, Dropout, Flatten, GlobalPool, Groups, L2Norm, LayerNorm, MaxPool, Op,
-    Pad, PadMode, Quantize, Range, Reduce, Reduction, Reshape, Resize, ResizeMode, ResizeTo,
-    Rounding, Slice, Softmax, Split, Squeeze, Transpose, Unary, Unsqueeze,
+    AveragePool, BatchNorm, BatchNormGrad, BatchNormTrain, Binary, Cast, Concat, Conv2d,
+    Conv2dWeightGrad, ConvTranspose2d, Coordinates, DepthOrder, DepthToSpace, Dequantize, Dropout,
+    Flatten, GlobalPool, Groups, L2Norm, LayerNorm, LogSoftmax, MaxPool, Op, Pad, PadMode,
+    Quantize, Range, Reduce, Reduction, Reshape, Resize, ResizeMode, ResizeTo, Rounding, Slice,
+    Softmax, Split, Squeeze, Transpose, Unary, Unsqueeze,
 };
 use crate::reshape::{Factor, FactorGroup, Factors};
 use crate::types::TensorType;
@@ -71,6 +72,7 @@ pub fn examples() -> Vec<Example> {
     list.regroupings();
     list.resizes();
     list.types();
+    list.training();
     list.0
 }
 
@@ -91,6 +93,37 @@ fn of(dtype: DType, (ty, is_weight): (TensorType, bool)) -> (TensorType, bool) {
     (TensorType { dtype, ..ty }, is_weight)
 }
 
+/// Every function of one element, some with settings off their defaults.
+fn functions_of_one() -> Vec<Unary> {
+    vec![
+        Unary::Identity,
+        Unary::Relu,
+        Unary::LeakyRelu { alpha: 0.01 },
+        Unary::LeakyRelu { alpha: 0.25 },
+        Unary::Clip { min: 0.0, max: 6.0 },
+        Unary::Clip { min: -0.5, max: f32::INFINITY },
+        Unary::Sigmoid,
+        Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+        Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Unary::HardSwish,
+        Unary::Silu,
+        Unary::Tanh,
+        Unary::Gelu { tanh: false },
+        Unary::Gelu { tanh: true },
+        Unary::Elu { alpha: 1.0 },
+        Unary::Elu { alpha: 0.5 },
+        Unary::Softplus,
+        Unary::Mish,
+        Unary::Exp,
+        Unary::Log,
+        Unary::Sqrt,
+        Unary::Neg,
+        Unary::Abs,
+        Unary::Reciprocal,
+        Unary::Erf,
+    ]
+}
+
 impl List {
     fn add(&mut self, op: impl Into<Op>, operands: impl IntoIterator<Item = (TensorType, bool)>) {
         let (inputs, weights) = operands.into_iter().unzip();
@@ -98,34 +131,7 @@ impl List {
     }
 
     fn element_wise(&mut self) {
-        let plain = [
-            Unary::Identity,
-            Unary::Relu,
-            Unary::LeakyRelu { alpha: 0.01 },
-            Unary::LeakyRelu { alpha: 0.25 },
-            Unary::Clip { min: 0.0, max: 6.0 },
-            Unary::Clip { min: -0.5, max: f32::INFINITY },
-            Unary::Sigmoid,
-            Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
-            Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
-            Unary::HardSwish,
-            Unary::Silu,
-            Unary::Tanh,
-            Unary::Gelu { tanh: false },
-            Unary::Gelu { tanh: true },
-            Unary::Elu { alpha: 1.0 },
-            Unary::Elu { alpha: 0.5 },
-            Unary::Softplus,
-            Unary::Mish,
-            Unary::Exp,
-            Unary::Log,
-            Unary::Sqrt,
-            Unary::Neg,
-            Unary::Abs,
-            Unary::Reciprocal,
-            Unary::Erf,
-        ];
-        for op in plain {
+        for op in functions_of_one() {
             self.add(op, [x(&[2, 3, 5, 4])]);
         }
         self.add(Unary::Identity, [of(DType::I64, x(&[3]))]);
@@ -229,6 +235,8 @@ impl List {
         self.add(Op::L2Norm(L2Norm { axis: 2, eps: 1e-3 }), [x(&[2, 3, 4, 2])]);
         self.add(Op::Softmax(Softmax::default()), [x(&[3, 10])]);
         self.add(Op::Softmax(Softmax { axis: 3 }), [x(&[2, 2, 3, 4])]);
+        self.add(Op::LogSoftmax(LogSoftmax::default()), [x(&[3, 10])]);
+        self.add(Op::LogSoftmax(LogSoftmax { axis: 0 }), [x(&[4, 3])]);
     }
 
     fn joins_and_cuts(&mut self) {
@@ -388,6 +396,42 @@ impl List {
             Op::Dequantize(Dequantize { axis: 0 }),
             [of(DType::I32, w(&[4])), w(&[4]), of(DType::I32, w(&[4]))],
         );
+    }
+
+    /// The gradients of uses above, and batch normalisation in training.
+    fn training(&mut self) {
+        for op in functions_of_one() {
+            self.add(Op::UnaryGrad(op), [x(&[2, 3, 5, 4]), x(&[2, 3, 5, 4])]);
+        }
+        for dims in [&[2, 4, 3, 3][..], &[5, 4]] {
+            let c = || w(&[4]);
+            let train = BatchNormTrain::default();
+            self.add(Op::BatchNormTrain(train), [x(dims), c(), c()]);
+            let grad = BatchNormGrad { eps: 1e-3 };
+            self.add(Op::BatchNormGrad(grad), [x(dims), x(dims), c(), c(), c()]);
+        }
+        let forward: Vec<Example> = self.0.clone();
+        for Example { op, inputs, weights } in forward {
+            let types: Vec<&TensorType> = inputs.iter().collect();
+            let Ok(results) = op.infer(&types) else { continue };
+            let grad = match op {
+                Op::MaxPool(op) => Op::MaxPoolGrad(op),
+                Op::AveragePool(op) => Op::AveragePoolGrad(op),
+                Op::Reduce(op) => Op::ReduceGrad(op),
+                Op::Resize(op) => Op::ResizeGrad(op),
+                Op::Pad(op) => Op::PadGrad(op),
+                Op::Slice(op) => Op::SliceGrad(op),
+                Op::Conv2d(Conv2d { stride, dilation, pad, groups }) => {
+                    let size = |axis: usize| inputs[1].dims[axis].fixed().unwrap_or(1);
+                    let kernel = [size(2), size(3)];
+                    let grad = Conv2dWeightGrad { kernel, stride, dilation, pad, groups };
+                    Op::Conv2dWeightGrad(grad)
+                }
+                _ => continue,
+            };
+            let operands = inputs.into_iter().zip(weights).take(1);
+            self.add(grad, operands.chain(results.into_iter().map(|ty| (ty, false))));
+        }
     }
 }
 

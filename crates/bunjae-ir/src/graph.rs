@@ -223,7 +223,8 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// Adds a node and returns its first result; every operator but Split has just one.
+    /// Adds a node and returns its first result; only Split and the batch
+    /// normalisations of training graphs have several.
     ///
     /// # Errors
     /// As [`Graph::push_multi`].

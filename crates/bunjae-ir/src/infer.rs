@@ -28,6 +28,13 @@ impl Op {
                 float("input", x)?;
                 one(x.clone())
             }
+            Op::UnaryGrad(op) => gradient(&Op::Unary(op.clone()), x, inputs[1]),
+            Op::MaxPoolGrad(op) => gradient(&Op::MaxPool(op.clone()), x, inputs[1]),
+            Op::AveragePoolGrad(op) => gradient(&Op::AveragePool(op.clone()), x, inputs[1]),
+            Op::ReduceGrad(op) => gradient(&Op::Reduce(op.clone()), x, inputs[1]),
+            Op::ResizeGrad(op) => gradient(&Op::Resize(op.clone()), x, inputs[1]),
+            Op::PadGrad(op) => gradient(&Op::Pad(op.clone()), x, inputs[1]),
+            Op::SliceGrad(op) => gradient(&Op::Slice(op.clone()), x, inputs[1]),
             Op::Binary(_) => {
                 same_dtype("right operand", x, inputs[1])?;
                 one(broadcast(x, inputs[1])?)
@@ -121,11 +128,45 @@ impl Op {
                 for (name, operand) in
                     ["gamma", "beta", "mean", "variance"].into_iter().zip(&inputs[1..])
                 {
-                    rank_is(name, operand, 1)?;
-                    same_dtype(name, x, operand)?;
-                    equal("channels", name, &operand.dims[0], "input", &x.dims[1])?;
+                    per_channel(name, operand, x)?;
                 }
                 one(x.clone())
+            }
+            Op::BatchNormTrain(_) => {
+                rank("input", x, 2)?;
+                float("input", x)?;
+                for (name, operand) in ["gamma", "beta"].into_iter().zip(&inputs[1..]) {
+                    per_channel(name, operand, x)?;
+                }
+                let statistics = TensorType { dtype: x.dtype, dims: vec![x.dims[1].clone()] };
+                Ok(vec![x.clone(), statistics.clone(), statistics])
+            }
+            Op::BatchNormGrad(_) => {
+                rank("input", x, 2)?;
+                float("input", x)?;
+                same_type("gradient", x, inputs[1])?;
+                for (name, operand) in ["gamma", "mean", "variance"].into_iter().zip(&inputs[2..]) {
+                    per_channel(name, operand, x)?;
+                }
+                let parameters = TensorType { dtype: x.dtype, dims: vec![x.dims[1].clone()] };
+                Ok(vec![x.clone(), parameters.clone(), parameters])
+            }
+            Op::Conv2dWeightGrad(op) => {
+                let dy = inputs[1];
+                rank_is("input", x, 4)?;
+                rank_is("gradient", dy, 4)?;
+                let seen = match op.groups {
+                    Groups::Dense => x.dims[1].clone(),
+                    Groups::Grouped(count) => x.dims[1].floor_div(count.max(1))?,
+                    Groups::Depthwise => Dim::Fixed(1),
+                };
+                let mut dims = vec![dy.dims[1].clone(), seen];
+                dims.extend(op.kernel.map(Dim::Fixed));
+                let weight = TensorType { dtype: x.dtype, dims };
+                let conv = Op::Conv2d(op.forward());
+                let results = conv.infer(&[x, &weight])?;
+                results.iter().try_for_each(|result| same_type("gradient", result, dy))?;
+                one(weight)
             }
             Op::LayerNorm(op) => {
                 float("input", x)?;
@@ -160,6 +201,11 @@ impl Op {
                 one(x.clone())
             }
             Op::Softmax(op) => {
+                float("input", x)?;
+                axis(op.axis, x)?;
+                one(x.clone())
+            }
+            Op::LogSoftmax(op) => {
                 float("input", x)?;
                 axis(op.axis, x)?;
                 one(x.clone())
@@ -365,6 +411,35 @@ impl Op {
             }
         }
     }
+}
+
+/// The gradient of an operator of one operand: dy has the type of its result.
+fn gradient(forward: &Op, x: &TensorType, dy: &TensorType) -> Types {
+    float("input", x)?;
+    let results = forward.infer(&[x])?;
+    results.iter().try_for_each(|result| same_type("gradient", result, dy))?;
+    one(x.clone())
+}
+
+/// Checks an operand with one element a channel of the input.
+fn per_channel(name: &'static str, operand: &TensorType, x: &TensorType) -> Result<(), ShapeError> {
+    rank_is(name, operand, 1)?;
+    same_dtype(name, x, operand)?;
+    equal("channels", name, &operand.dims[0], "input", &x.dims[1])
+}
+
+/// Checks an operand of the type of another, or of a result.
+fn same_type(
+    operand: &'static str,
+    reference: &TensorType,
+    ty: &TensorType,
+) -> Result<(), ShapeError> {
+    same_dtype(operand, reference, ty)?;
+    let pairs = reference.dims.iter().zip(&ty.dims);
+    if reference.rank() == ty.rank() && pairs.into_iter().all(|(a, b)| a.may_equal(b)) {
+        return Ok(());
+    }
+    Err(ShapeError::Setting(format!("{operand} should be {reference}, but is {ty}")))
 }
 
 fn one(ty: TensorType) -> Types {

@@ -196,6 +196,57 @@ settings! {
 }
 
 settings! {
+    /// `x - ln(sum(exp(x)))` over one axis, in a form in which nothing overflows.
+    LogSoftmax {
+        /// The axis.
+        axis: usize = 1,
+    }
+}
+
+settings! {
+    /// Batch normalisation by the statistics of the batch itself, over all axes but axis 1:
+    /// `(x - mean(x)) / sqrt(variance(x) + eps) * gamma + beta` with the biased variance.
+    ///
+    /// Operands: x, gamma, beta, the last two `[C]`. Results: y of the shape of x, and the mean and
+    /// the biased variance, both `[C]`, from which a trainer updates running statistics.
+    BatchNormTrain {
+        /// Added to the variance.
+        eps: f32 = 1e-5,
+    }
+}
+
+settings! {
+    /// The gradient of [`BatchNormTrain`].
+    ///
+    /// Operands: x, the gradient dy of y, gamma, and the mean and biased variance of x. Results: the
+    /// gradients dx, dgamma and dbeta.
+    BatchNormGrad {
+        /// Added to the variance.
+        eps: f32 = 1e-5,
+    }
+}
+
+settings! {
+    /// The gradient of the weight of a [`Conv2d`]:
+    /// `dw[o, c, t] = sum over n, p of dy[n, o, p] x[n, c, p stride + t dilation - pad]`.
+    ///
+    /// Operands: x `[N, Ci, H, W]`, dy `[N, Co, H', W']`. Result: of the shape of the weight. The size
+    /// of the kernel does not follow from those of x and dy where a stride drops rows.
+    Conv2dWeightGrad {
+        /// Height and width of the weight.
+        kernel: [usize; 2] = [3, 3],
+        /// Step of the window, vertical and horizontal.
+        stride: [usize; 2] = [1, 1],
+        /// Distance between taps.
+        dilation: [usize; 2] = [1, 1],
+        /// Zeros around the picture: top, left, bottom, right.
+        pad: [usize; 4] = [0; 4],
+        /// Groups of channels.
+        groups: Groups = Groups::Dense,
+    }
+}
+
+settings! {
     /// Joins its operands along one axis.
     Concat {
         /// The axis.
@@ -464,6 +515,14 @@ settings! {
     }
 }
 
+impl Conv2dWeightGrad {
+    /// The convolution whose weight this is the gradient of.
+    pub fn forward(&self) -> Conv2d {
+        let Conv2dWeightGrad { stride, dilation, pad, groups, .. } = *self;
+        Conv2d { stride, dilation, pad, groups }
+    }
+}
+
 /// Defines an enum of operators that have the same shape rule: names, settings, text form.
 macro_rules! family {
     ($(#[$meta:meta])* $name:ident {
@@ -477,9 +536,19 @@ macro_rules! family {
             /// The names of the text form.
             pub const NAMES: &'static [&'static str] = &[$($word),*];
 
+            /// The names of the gradients in the text form.
+            #[allow(dead_code, reason = "only functions of one element have gradients of their own")]
+            const GRAD_NAMES: &'static [&'static str] = &[$(concat!($word, "_grad")),*];
+
             /// The name in the text form.
             pub fn name(&self) -> &'static str {
                 match self { $($name::$variant { .. } => $word),* }
+            }
+
+            /// The name of the gradient in the text form.
+            #[allow(dead_code, reason = "only functions of one element have gradients of their own")]
+            fn grad_name(&self) -> &'static str {
+                match self { $($name::$variant { .. } => concat!($word, "_grad")),* }
             }
 
             #[allow(unused_mut, reason = "some have no settings")]
@@ -602,6 +671,11 @@ macro_rules! operators {
         pub enum Op {
             /// A function of one element.
             Unary(Unary),
+            /// The gradient of a function of one element: its derivative at x, times dy. Operands:
+            /// x, dy. Where there is no derivative it is PyTorch's choice: at 0 that of the left
+            /// side for `relu`, `leaky_relu` and `elu`, and 0 for `abs`; at the bounds of `clip`
+            /// (as of ReLU6) and `hard_sigmoid` 0; of `hard_swish` that of the outer side.
+            UnaryGrad(Unary),
             /// A function of two elements, broadcast.
             Binary(Binary),
             $($(#[$meta])* $variant($settings),)*
@@ -609,13 +683,14 @@ macro_rules! operators {
         }
 
         impl Op {
-            /// The names of the text form outside [`Unary::NAMES`] and [`Binary::NAMES`].
+            /// The names of the text form outside the families.
             const OWN_NAMES: &'static [&'static str] = &[$($word,)* $($bword),*];
 
             /// The name in the text form.
             pub fn name(&self) -> &'static str {
                 match self {
                     Op::Unary(op) => op.name(),
+                    Op::UnaryGrad(op) => op.grad_name(),
                     Op::Binary(op) => op.name(),
                     $(Op::$variant(_) => $word,)*
                     $(Op::$bare => $bword,)*
@@ -625,7 +700,7 @@ macro_rules! operators {
             /// The settings that differ from the defaults, sorted by name.
             pub fn attrs(&self) -> Vec<(&'static str, Attr)> {
                 match self {
-                    Op::Unary(op) => op.attrs(),
+                    Op::Unary(op) | Op::UnaryGrad(op) => op.attrs(),
                     Op::Binary(op) => op.attrs(),
                     $(Op::$variant(settings) => settings.attrs(),)*
                     $(Op::$bare => Vec::new(),)*
@@ -639,6 +714,10 @@ macro_rules! operators {
             pub fn from_attrs(name: &str, mut map: AttrMap) -> Result<Op, AttrError> {
                 let op = if let Some(op) = Unary::from_attrs(name, &mut map)? {
                     Op::Unary(op)
+                } else if let Some(function) = name.strip_suffix("_grad")
+                    && let Some(op) = Unary::from_attrs(function, &mut map)?
+                {
+                    Op::UnaryGrad(op)
                 } else if let Some(op) = Binary::from_attrs(name, &mut map)? {
                     Op::Binary(op)
                 } else {
@@ -668,6 +747,30 @@ operators! {
     L2Norm(L2Norm) = "l2_norm",
     /// Softmax.
     Softmax(Softmax) = "softmax",
+    /// Logarithm of softmax.
+    LogSoftmax(LogSoftmax) = "log_softmax",
+    /// Batch normalisation by the statistics of the batch.
+    BatchNormTrain(BatchNormTrain) = "batch_norm_train",
+    /// Gradient of batch normalisation by the statistics of the batch.
+    BatchNormGrad(BatchNormGrad) = "batch_norm_grad",
+    /// Gradient of a convolution's weight.
+    Conv2dWeightGrad(Conv2dWeightGrad) = "conv2d_weight_grad",
+    /// Gradient of a maximum over a window: each element of dy goes to the first of the largest
+    /// elements under its window. Operands: x, dy.
+    MaxPoolGrad(MaxPool) = "max_pool_grad",
+    /// Gradient of a mean over a window. Operands: x, of which only the shape counts, and dy.
+    AveragePoolGrad(AveragePool) = "average_pool_grad",
+    /// Gradient of a reduction, by which it also repeats dy along the reduced axes. Of several
+    /// largest or smallest elements the first has all of it; where a norm is 0, it is 0. Operands:
+    /// x, dy.
+    ReduceGrad(Reduce) = "reduce_grad",
+    /// Gradient of resizing. Operands: x, of which only the shape counts, and dy.
+    ResizeGrad(Resize) = "resize_grad",
+    /// Gradient of padding. Operands: x, of which only the shape counts, and dy.
+    PadGrad(Pad) = "pad_grad",
+    /// Gradient of a slice: dy in its place among zeros. Operands: x, of which only the shape
+    /// counts, and dy.
+    SliceGrad(Slice) = "slice_grad",
     /// Joining along an axis.
     Concat(Concat) = "concat",
     /// Cutting along an axis.
@@ -717,7 +820,10 @@ operators! {
 impl Op {
     /// The names of all operators in the text form.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        [Unary::NAMES, Binary::NAMES, Op::OWN_NAMES].into_iter().flatten().copied()
+        [Unary::NAMES, Unary::GRAD_NAMES, Binary::NAMES, Op::OWN_NAMES]
+            .into_iter()
+            .flatten()
+            .copied()
     }
 
     /// The smallest and largest number of operands.
@@ -726,6 +832,7 @@ impl Op {
             Op::Unary(_)
             | Op::L2Norm(_)
             | Op::Softmax(_)
+            | Op::LogSoftmax(_)
             | Op::Split(_)
             | Op::Slice(_)
             | Op::Pad(_)
@@ -742,11 +849,70 @@ impl Op {
             | Op::DepthToSpace(_)
             | Op::Dropout(_)
             | Op::Cast(_) => (1, 1),
-            Op::Binary(_) | Op::MatMul | Op::PRelu => (2, 2),
+            Op::Binary(_)
+            | Op::MatMul
+            | Op::PRelu
+            | Op::UnaryGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AveragePoolGrad(_)
+            | Op::ReduceGrad(_)
+            | Op::ResizeGrad(_)
+            | Op::PadGrad(_)
+            | Op::SliceGrad(_) => (2, 2),
             Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::Linear | Op::LayerNorm(_) => (2, 3),
-            Op::Quantize(_) | Op::Dequantize(_) => (3, 3),
-            Op::BatchNorm(_) => (5, 5),
+            Op::Quantize(_) | Op::Dequantize(_) | Op::BatchNormTrain(_) => (3, 3),
+            Op::BatchNorm(_) | Op::BatchNormGrad(_) => (5, 5),
             Op::Concat(_) => (1, usize::MAX),
+        }
+    }
+
+    /// True for the operators of training graphs alone: gradients, and batch normalisation by the
+    /// statistics of the batch. Such graphs are made from others, by `differentiate` and
+    /// `for_training` of the passes; no channels are cut from them, and they are not exported.
+    pub fn is_training(&self) -> bool {
+        match self {
+            Op::BatchNormTrain(_)
+            | Op::BatchNormGrad(_)
+            | Op::UnaryGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AveragePoolGrad(_)
+            | Op::ReduceGrad(_)
+            | Op::ResizeGrad(_)
+            | Op::PadGrad(_)
+            | Op::SliceGrad(_) => true,
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Conv2d(_)
+            | Op::ConvTranspose2d(_)
+            | Op::Linear
+            | Op::MatMul
+            | Op::BatchNorm(_)
+            | Op::LayerNorm(_)
+            | Op::L2Norm(_)
+            | Op::PRelu
+            | Op::Softmax(_)
+            | Op::LogSoftmax(_)
+            | Op::Concat(_)
+            | Op::Split(_)
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+            | Op::GlobalPool(_)
+            | Op::Reduce(_)
+            | Op::Reshape(_)
+            | Op::Flatten(_)
+            | Op::Transpose(_)
+            | Op::Squeeze(_)
+            | Op::Unsqueeze(_)
+            | Op::Resize(_)
+            | Op::DepthToSpace(_)
+            | Op::Dropout(_)
+            | Op::Cast(_)
+            | Op::Quantize(_)
+            | Op::Dequantize(_) => false,
         }
     }
 

@@ -187,6 +187,21 @@ impl Op {
                     }
                 }
             }
+            Op::LogSoftmax(op) => {
+                found.all_same(0, &[]);
+                found.pin(input(0, op.axis), "a softmax runs over it");
+            }
+            // Channels are cut from the graph that a training graph is made from.
+            Op::UnaryGrad(_)
+            | Op::BatchNormTrain(_)
+            | Op::BatchNormGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AveragePoolGrad(_)
+            | Op::ReduceGrad(_)
+            | Op::ResizeGrad(_)
+            | Op::PadGrad(_)
+            | Op::SliceGrad(_) => found.pin_all("its operator stands in training graphs only"),
             Op::L2Norm(op) => {
                 found.all_same(0, &[]);
                 found.pin(input(0, op.axis), "it is normalised over");
@@ -377,6 +392,17 @@ impl Op {
             | Op::L2Norm(_)
             | Op::PRelu
             | Op::Softmax(_)
+            | Op::LogSoftmax(_)
+            | Op::UnaryGrad(_)
+            | Op::BatchNormTrain(_)
+            | Op::BatchNormGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::AveragePoolGrad(_)
+            | Op::ReduceGrad(_)
+            | Op::ResizeGrad(_)
+            | Op::PadGrad(_)
+            | Op::SliceGrad(_)
             | Op::Concat(_)
             | Op::MaxPool(_)
             | Op::AveragePool(_)
@@ -424,6 +450,15 @@ impl Found<'_> {
 
     fn pin(&mut self, axis: Axis, why: &'static str) {
         self.relations.push(Pinned { axis, why });
+    }
+
+    fn pin_all(&mut self, why: &'static str) {
+        let operands = self.inputs.iter().enumerate().map(|(at, ty)| (Operand::In(at), ty));
+        let results = self.outputs.iter().enumerate().map(|(at, ty)| (Operand::Out(at), ty));
+        for (of, ty) in operands.chain(results) {
+            let axes = (0..ty.rank()).map(|axis| Pinned { axis: Axis { of, axis }, why });
+            self.relations.extend(axes);
+        }
     }
 
     fn spans(

@@ -167,10 +167,11 @@ impl<'g> Lowering<'g> {
                 (reads, writes.into_iter().flatten().collect())
             }
             Kernel::Generic(kernel) => {
-                // The result is the last but for the optional operands, so it is asked for.
-                let result = kernel.result().region;
+                // Every view is an operand or a result.
+                let results: Vec<usize> =
+                    kernel.results().into_iter().map(|view| view.region).collect();
                 let regions = kernel.views().into_iter().map(|view| view.region);
-                (regions.filter(|region| *region != result).collect(), vec![result])
+                (regions.filter(|region| !results.contains(region)).collect(), results)
             }
             Kernel::Port(_) => (Vec::new(), Vec::new()),
         };

@@ -1,14 +1,15 @@
 //! Operators to generic kernels. The match is exhaustive: whatever the graph can express runs.
 
 use bunjae_ir::op::{self, Groups, PadMode};
-use bunjae_ir::{NodeId, Op};
+use bunjae_ir::{NodeId, Op, resolve_range};
 
 use super::lower::Lowering;
 use crate::error::CompileError;
 use crate::runtime::generic::{
-    BatchNorm, BinaryFunction, Cast, ConvTransposed, Convolution, Copy, Dequantize, Fill, Gather,
-    Generic, LayerNorm, Map, Pool, PoolKind, Product, Quantize, Reduce, Reduction, ResizeLinear,
-    RunFunction, Runs, Sample, UnaryFunction, Window, Zip,
+    Adjoint, BatchNorm, BatchNormGrad, BatchNormTrain, BinaryFunction, Cast, ConvTransposed,
+    Convolution, Copy, Dequantize, Fill, Gather, Generic, LayerNorm, Map, MapGrad, Pool, PoolGrad,
+    PoolKind, Product, Quantize, Reduce, ReduceGrad, Reduction, ResizeLinear, RunFunction, Runs,
+    Sample, UnaryFunction, WeightGrad, Window, Zip,
 };
 use crate::runtime::step::Kernel;
 use crate::runtime::view::View;
@@ -21,7 +22,15 @@ impl Lowering<'_> {
         let inputs = inputs.collect::<Result<Vec<View>, _>>()?;
         let reads: Vec<usize> = inputs.iter().map(|view| view.region).collect();
         let x = &inputs[0];
-        let y = self.places.allocate(node.outputs[0], &reads);
+        let mut taken: Vec<usize> = reads;
+        let mut results = Vec::new();
+        for &output in &node.outputs {
+            let view = self.places.allocate(output, &taken);
+            // Two results never share a region: a step is given each once.
+            taken.push(view.region);
+            results.push(view);
+        }
+        let y = results[0].clone();
         let pick = |at: usize| inputs.get(at);
         let kernel: Generic = match &node.op {
             Op::Unary(op) => match unary(op) {
@@ -74,6 +83,76 @@ impl Lowering<'_> {
             }
             Op::L2Norm(op) => Runs::new(RunFunction::L2Norm { eps: op.eps }, op.axis, x, &y).into(),
             Op::Softmax(op) => Runs::new(RunFunction::Softmax, op.axis, x, &y).into(),
+            Op::LogSoftmax(op) => Runs::new(RunFunction::LogSoftmax, op.axis, x, &y).into(),
+            Op::UnaryGrad(op) => match unary(op) {
+                Some(function) => MapGrad::new(function, x, &inputs[1], &y).into(),
+                None => Copy::new(&inputs[1], &y).into(),
+            },
+            Op::BatchNormTrain(op) => {
+                let operands = [x, &inputs[1], &inputs[2]];
+                BatchNormTrain::new(op.eps, operands, [&y, &results[1], &results[2]]).into()
+            }
+            Op::BatchNormGrad(op) => {
+                let operands = [x, &inputs[1], &inputs[2], &inputs[3], &inputs[4]];
+                BatchNormGrad::new(op.eps, operands, [&y, &results[1], &results[2]]).into()
+            }
+            Op::Conv2dWeightGrad(op) => {
+                let windows = windows(x, op.kernel, op.stride, op.dilation, op.pad);
+                let groups = group_count(op.groups, x.dims[1]);
+                WeightGrad::new(groups, windows, [x, &inputs[1]], &y).into()
+            }
+            Op::MaxPoolGrad(op) => {
+                let windows = windows(x, op.kernel, op.stride, op.dilation, op.pad);
+                PoolGrad::new(PoolKind::Max, windows, x, &inputs[1], &y).into()
+            }
+            Op::AveragePoolGrad(op) => {
+                let windows = windows(x, op.kernel, op.stride, op.dilation, op.pad);
+                let kind = PoolKind::Mean { count_pad: op.count_pad };
+                PoolGrad::new(kind, windows, x, &inputs[1], &y).into()
+            }
+            Op::ReduceGrad(op) => {
+                ReduceGrad::new(reduction(op.kind), &op.axes, x, &inputs[1], &y).into()
+            }
+            Op::ResizeGrad(op) => {
+                let dy = &inputs[1];
+                let mut sources = itself(&y);
+                for axis in 0..2 {
+                    let at = 2 + axis;
+                    let samples = samples(op, axis, y.dims[at], dy.dims[at]);
+                    let shares = |Sample { low, high, fraction }| {
+                        vec![(low, 1.0 - fraction), (high, fraction)]
+                    };
+                    sources[at] = samples.into_iter().map(shares).collect();
+                }
+                Adjoint::new(&sources, dy, &y).into()
+            }
+            Op::PadGrad(op) => {
+                let mut sources = itself(&y);
+                for &[axis, before, after] in &op.pads {
+                    let len = sources[axis].len();
+                    let source = |at| padded(op.mode, before, len, at);
+                    let places = (0..before + len + after).map(source);
+                    // An axis may be padded more than once.
+                    let inner = std::mem::take(&mut sources[axis]);
+                    let of = |at: Option<usize>| at.map(|at| inner[at].clone()).unwrap_or_default();
+                    sources[axis] = places.map(of).collect();
+                }
+                Adjoint::new(&sources, &inputs[1], &y).into()
+            }
+            Op::SliceGrad(op) => {
+                let mut sources = itself(&y);
+                for range in &op.ranges {
+                    let (start, len, step) =
+                        resolve_range(range, y.dims[range.axis]).map_err(|source| {
+                            let (node, op) = (self.graph.node_label(id), node.op.name());
+                            bunjae_ir::GraphError::Node { node, op, source }
+                        })?;
+                    let place = |at: usize| start as i64 + at as i64 * step;
+                    let place = |at| vec![(usize::try_from(place(at)).unwrap_or(0), 1.0)];
+                    sources[range.axis] = (0..len).map(place).collect();
+                }
+                Adjoint::new(&sources, &inputs[1], &y).into()
+            }
             Op::Pad(op) if op.mode == PadMode::Constant => {
                 let fill = Fill::new(f64::from(op.value), &y);
                 self.push(&[id], Kernel::Generic(Box::new(fill.into())));
@@ -87,13 +166,9 @@ impl Lowering<'_> {
                     x.dims.iter().map(|&dim| (0..dim).collect()).collect();
                 for &[axis, before, after] in &op.pads {
                     let len = x.dims[axis];
-                    let source = |at: usize| match (op.mode, at.checked_sub(before)) {
-                        (PadMode::Reflect, None) => before - at,
-                        (PadMode::Reflect, Some(at)) if at >= len => 2 * (len - 1) - at,
-                        (_, None) => 0,
-                        (_, Some(at)) => at.min(len - 1),
-                    };
-                    sources[axis] = (0..before + len + after).map(source).collect();
+                    let places = 0..before + len + after;
+                    let source = |at| padded(op.mode, before, len, at).unwrap_or(0);
+                    sources[axis] = places.map(source).collect();
                 }
                 Gather::new(x, &y, &sources).into()
             }
@@ -157,6 +232,22 @@ impl View {
         self.strides[axis] = other.last().1;
         self
     }
+}
+
+/// Which of the `len` elements of an axis stands at `at` of the padded one; `None` for the constant.
+fn padded(mode: PadMode, before: usize, len: usize, at: usize) -> Option<usize> {
+    match (mode, at.checked_sub(before)) {
+        (PadMode::Constant, inside) => inside.filter(|&at| at < len),
+        (PadMode::Reflect, None) => Some(before - at),
+        (PadMode::Reflect, Some(at)) if at >= len => Some(2 * (len - 1) - at),
+        (PadMode::Edge, None) => Some(0),
+        (PadMode::Edge | PadMode::Reflect, Some(at)) => Some(at.min(len - 1)),
+    }
+}
+
+/// For each axis and each index along it, that it is made of itself.
+fn itself(view: &View) -> Vec<Vec<Vec<(usize, f64)>>> {
+    view.dims.iter().map(|&dim| (0..dim).map(|at| vec![(at, 1.0)]).collect()).collect()
 }
 
 pub(super) fn group_count(groups: Groups, channels: usize) -> usize {

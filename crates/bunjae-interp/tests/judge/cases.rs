@@ -332,8 +332,10 @@ impl Cases {
             self.push(Op::L2Norm(L2Norm { axis, eps: 1e-12 }), &[&x]);
             let x = self.range(DType::F32, shape, -20.0, 20.0);
             self.push(Op::Softmax(Softmax { axis }), &[&x]);
+            self.push(Op::LogSoftmax(LogSoftmax { axis }), &[&x]);
             let x = self.range(DType::F64, shape, -20.0, 20.0);
             self.push(Op::Softmax(Softmax { axis }), &[&x]);
+            self.push(Op::LogSoftmax(LogSoftmax { axis }), &[&x]);
         }
     }
 

@@ -155,6 +155,17 @@ pub(crate) fn case(op: &Op, inputs: &[Tensor], results: &[Tensor]) -> Value {
             nodes.push("LpNormalization", one(), json!({ "axis": op.axis, "p": 2 }), 1);
         }
         Op::Softmax(op) => nodes.push("Softmax", one(), json!({ "axis": op.axis }), 1),
+        Op::LogSoftmax(op) => nodes.push("LogSoftmax", one(), json!({ "axis": op.axis }), 1),
+        Op::UnaryGrad(_)
+        | Op::BatchNormTrain(_)
+        | Op::BatchNormGrad(_)
+        | Op::Conv2dWeightGrad(_)
+        | Op::MaxPoolGrad(_)
+        | Op::AveragePoolGrad(_)
+        | Op::ReduceGrad(_)
+        | Op::ResizeGrad(_)
+        | Op::PadGrad(_)
+        | Op::SliceGrad(_) => panic!("ONNX has no {}", op.name()),
         Op::PRelu => nodes.push("PRelu", all(), Value::Null, 1),
         Op::Concat(op) => nodes.push("Concat", all(), json!({ "axis": op.axis }), 1),
         Op::Split(op) => {

@@ -78,6 +78,16 @@ pub enum ExportError {
         /// The number.
         value: usize,
     },
+    /// An operator of training graphs, for which the format has no name.
+    #[error(
+        "{node}: {op} belongs to training; export the graph that the training graph was made from"
+    )]
+    Training {
+        /// The node's label.
+        node: String,
+        /// The operator's name in the text form.
+        op: &'static str,
+    },
     /// A size that has to be known to be written.
     #[error("{node} ({op}): {what} has to be known, but depends on the input")]
     Unknown {
@@ -204,7 +214,20 @@ fn write_node(writer: &mut Writer<'_>, id: NodeId, op: &Op) -> Result<(), Export
         Op::BatchNorm(op) => normalise::batch_norm(&mut node, op),
         Op::LayerNorm(op) => normalise::layer_norm(&mut node, op)?,
         Op::L2Norm(op) => normalise::l2_norm(&mut node, op)?,
-        Op::Softmax(op) => normalise::softmax(&mut node, op)?,
+        Op::Softmax(op) => normalise::softmax(&mut node, "Softmax", op.axis)?,
+        Op::LogSoftmax(op) => normalise::softmax(&mut node, "LogSoftmax", op.axis)?,
+        Op::UnaryGrad(_)
+        | Op::BatchNormTrain(_)
+        | Op::BatchNormGrad(_)
+        | Op::Conv2dWeightGrad(_)
+        | Op::MaxPoolGrad(_)
+        | Op::AveragePoolGrad(_)
+        | Op::ReduceGrad(_)
+        | Op::ResizeGrad(_)
+        | Op::PadGrad(_)
+        | Op::SliceGrad(_) => {
+            return Err(node.training());
+        }
         Op::Reduce(op) => normalise::reduce(&mut node, op)?,
         Op::Linear => normalise::linear(&mut node),
         Op::MatMul => node.main("MatMul", vec![]),

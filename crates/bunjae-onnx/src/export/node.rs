@@ -217,6 +217,11 @@ impl NodeWriter<'_, '_> {
         ExportError::Unknown { node, op: self.node.op.name(), what }
     }
 
+    pub(super) fn training(&self) -> ExportError {
+        let node = self.writer.graph.node_label(self.id);
+        ExportError::Training { node, op: self.node.op.name() }
+    }
+
     /// Axes: an attribute before operator set `since`, an operand after `inputs` from then on.
     pub(super) fn axes(
         &mut self,

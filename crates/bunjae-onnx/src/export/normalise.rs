@@ -1,7 +1,7 @@
 //! Normalisation, reduction and layers of products.
 
 use bunjae_ir::Dim;
-use bunjae_ir::op::{BatchNorm, L2Norm, LayerNorm, Reduce, Reduction, Softmax};
+use bunjae_ir::op::{BatchNorm, L2Norm, LayerNorm, Reduce, Reduction};
 
 use super::ExportError;
 use super::node::{Attributes, NodeWriter, float, int, ints};
@@ -68,23 +68,24 @@ pub(super) fn l2_norm(node: &mut NodeWriter<'_, '_>, op: &L2Norm) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn softmax(node: &mut NodeWriter<'_, '_>, op: &Softmax) -> Result<()> {
+/// Writes `Softmax` or, of the same form, `LogSoftmax`.
+pub(super) fn softmax(node: &mut NodeWriter<'_, '_>, name: &str, over: usize) -> Result<()> {
     let ty = node.ty(0);
     let last = ty.rank().saturating_sub(1);
-    let behind = ty.dims.iter().skip(op.axis + 1);
+    let behind = ty.dims.iter().skip(over + 1);
     // Before operator set 13, all axes from the given one on were one.
     if node.opset() >= 13 || behind.clone().all(Dim::is_one) {
-        let axis = node.int(op.axis)?;
-        node.main("Softmax", vec![int("axis", axis)]);
+        let axis = node.int(over)?;
+        node.main(name, vec![int("axis", axis)]);
         return Ok(());
     }
     let mut swapped: Vec<usize> = (0..=last).collect();
-    swapped.swap(op.axis, last);
+    swapped.swap(over, last);
     let swapped = node.ints(&swapped)?;
     let x = node.x();
     let turned = node.part("turned", "Transpose", &[&x], vec![ints("perm", swapped.clone())]);
     let axis = vec![int("axis", node.int(last)?)];
-    let softmax = node.part("softmax", "Softmax", &[&turned], axis);
+    let softmax = node.part("softmax", name, &[&turned], axis);
     node.main_on("Transpose", vec![softmax], vec![ints("perm", swapped)]);
     Ok(())
 }

@@ -125,7 +125,12 @@ impl ConvTransposed {
 }
 
 /// The position below `count` at which a window's tap lies on the given element, if there is one.
-fn position_of(window: &Window, element: usize, tap: usize, count: usize) -> Option<usize> {
+pub(super) fn position_of(
+    window: &Window,
+    element: usize,
+    tap: usize,
+    count: usize,
+) -> Option<usize> {
     let shifted = (element + window.before).checked_sub(tap * window.dilation)?;
     let position = shifted / window.stride;
     (shifted % window.stride == 0 && position < count).then_some(position)
@@ -141,7 +146,7 @@ fn bias_of<T: Real>(view: &Option<View>, bias: Option<&[T]>, channel: usize) -> 
 }
 
 /// All places of a picture.
-fn positions(view: &View) -> impl Iterator<Item = [usize; 4]> {
+pub(super) fn positions(view: &View) -> impl Iterator<Item = [usize; 4]> {
     let [images, channels, height, width] = [0, 1, 2, 3].map(|axis| view.dims[axis]);
     (0..images * channels * height * width).map(move |index| {
         let (row, x) = (index / width, index % width);
@@ -151,7 +156,7 @@ fn positions(view: &View) -> impl Iterator<Item = [usize; 4]> {
 }
 
 #[inline]
-fn index(view: &View, place: [usize; 4]) -> usize {
+pub(super) fn index(view: &View, place: [usize; 4]) -> usize {
     let axes = place.iter().zip(&view.strides);
     axes.fold(view.first, |index, (at, stride)| index + *at as isize * stride) as usize
 }

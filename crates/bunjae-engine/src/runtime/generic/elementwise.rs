@@ -80,12 +80,12 @@ impl UnaryFunction {
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-x))
 }
 
 /// `ln(1 + exp(x))`, in a form in which nothing overflows.
-fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     x.larger(0.0) + libm::log1p(libm::exp(-x.abs()))
 }
 

@@ -7,6 +7,7 @@
 
 mod conv;
 mod elementwise;
+mod gradient;
 mod movement;
 mod normalise;
 mod pool;
@@ -14,10 +15,12 @@ mod product;
 mod quantise;
 mod reduce;
 mod resize;
+mod train;
 mod walk;
 
 pub(crate) use conv::{ConvTransposed, Convolution};
 pub(crate) use elementwise::{BinaryFunction, Cast, Map, UnaryFunction, Zip};
+pub(crate) use gradient::{Adjoint, MapGrad, PoolGrad, ReduceGrad, WeightGrad};
 pub(crate) use movement::{Clear, Copy, Fill, Gather, copy_from, copy_to};
 pub(crate) use normalise::{BatchNorm, LayerNorm, RunFunction, Runs};
 pub(crate) use pool::{Pool, PoolKind, Window};
@@ -25,6 +28,7 @@ pub(crate) use product::Product;
 pub(crate) use quantise::{Dequantize, Quantize};
 pub(crate) use reduce::{Reduce, Reduction};
 pub(crate) use resize::{ResizeLinear, Sample};
+pub(crate) use train::{BatchNormGrad, BatchNormTrain};
 
 use super::memory::StepMemory;
 use super::step::StepError;
@@ -67,29 +71,29 @@ impl<const N: usize> Views for [View; N] {
 trait Operands {
     fn views(&self) -> Vec<&View>;
     fn views_mut(&mut self) -> Vec<&mut View>;
-    fn result(&self) -> &View;
+    fn results(&self) -> Vec<&View>;
 }
 
-/// Names the operands and the result of a kernel.
+/// Names the operands and the results of a kernel.
 macro_rules! operands {
-    ($kernel:ident: $($field:ident),* -> $result:ident) => {
+    ($kernel:ident: $($field:ident),* -> $($result:ident),+) => {
         impl super::Operands for $kernel {
             fn views(&self) -> Vec<&View> {
                 let fields: Vec<&[View]> =
-                    vec![$(super::Views::views(&self.$field),)* std::slice::from_ref(&self.$result)];
+                    vec![$(super::Views::views(&self.$field),)* $(std::slice::from_ref(&self.$result)),+];
                 fields.into_iter().flatten().collect()
             }
 
             fn views_mut(&mut self) -> Vec<&mut View> {
                 let fields: Vec<&mut [View]> = vec![
                     $(super::Views::views_mut(&mut self.$field),)*
-                    std::slice::from_mut(&mut self.$result),
+                    $(std::slice::from_mut(&mut self.$result)),+
                 ];
                 fields.into_iter().flatten().collect()
             }
 
-            fn result(&self) -> &View {
-                &self.$result
+            fn results(&self) -> Vec<&View> {
+                vec![$(&self.$result),+]
             }
         }
     };
@@ -121,9 +125,9 @@ macro_rules! generics {
                 match self { $(Generic::$variant(kernel) => kernel.views_mut()),* }
             }
 
-            /// Its result.
-            pub(crate) fn result(&self) -> &View {
-                match self { $(Generic::$variant(kernel) => kernel.result()),* }
+            /// Its results.
+            pub(crate) fn results(&self) -> Vec<&View> {
+                match self { $(Generic::$variant(kernel) => kernel.results()),* }
             }
 
             /// What people call it.
@@ -141,7 +145,10 @@ macro_rules! generics {
 }
 
 generics! {
+    Adjoint = "adjoint",
     BatchNorm = "batch norm",
+    BatchNormGrad = "batch norm grad",
+    BatchNormTrain = "batch norm train",
     Cast = "cast",
     Clear = "clear border",
     ConvTransposed = "transposed conv",
@@ -152,11 +159,15 @@ generics! {
     Gather = "gather",
     LayerNorm = "layer norm",
     Map = "unary",
+    MapGrad = "unary grad",
     Pool = "pool",
+    PoolGrad = "pool grad",
     Product = "product",
     Quantize = "quantize",
     Reduce = "reduce",
+    ReduceGrad = "reduce grad",
     ResizeLinear = "resize",
     Runs = "along axis",
+    WeightGrad = "conv weight grad",
     Zip = "binary",
 }

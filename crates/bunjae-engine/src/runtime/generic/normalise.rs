@@ -130,6 +130,8 @@ impl LayerNorm {
 pub(crate) enum RunFunction {
     /// `exp(x - max) / sum(exp(x - max))`.
     Softmax,
+    /// `x - max - ln(sum(exp(x - max)))`.
+    LogSoftmax,
     /// `x / max(|x|, eps)`.
     L2Norm {
         /// The smallest norm divided by.
@@ -166,6 +168,13 @@ impl Runs {
                         let sum: f64 = run().map(|x| libm::exp(x - largest)).sum();
                         for (index, x) in run().enumerate() {
                             y[row.at(index)[1]] = T::from_f64(libm::exp(x - largest) / sum);
+                        }
+                    }
+                    RunFunction::LogSoftmax => {
+                        let largest = run().fold(f64::NEG_INFINITY, f64::larger);
+                        let shift = libm::log(run().map(|x| libm::exp(x - largest)).sum());
+                        for (index, x) in run().enumerate() {
+                            y[row.at(index)[1]] = T::from_f64(x - largest - shift);
                         }
                     }
                     RunFunction::L2Norm { eps } => {

@@ -37,6 +37,12 @@ impl Window {
         self.first_from(position, self.before + self.size + self.after)
     }
 
+    /// The number of taps that a mean counts. A float, because the padding of an absurd window can be
+    /// beyond counting.
+    pub(super) fn counted(&self, position: usize, pad: bool) -> f64 {
+        (if pad { self.padded(position) } else { self.inside(position).len() }) as f64
+    }
+
     fn first_from(&self, position: usize, limit: usize) -> usize {
         limit.saturating_sub(position * self.stride).div_ceil(self.dilation).min(self.taps)
     }
@@ -84,14 +90,9 @@ impl Pool {
         fn mean<T: Real>(own: &Pool, memory: &StepMemory<'_>) -> Result<(), StepError> {
             let [vertical, horizontal] = own.windows;
             let count_pad = own.kind == PoolKind::Mean { count_pad: true };
-            let count = |window: &Window, position| match count_pad {
-                true => window.padded(position),
-                false => window.inside(position).len(),
-            };
             own.slide::<T>(memory, |values, y, x| {
                 let sum: f64 = values.map(|value| value.to_f64()).sum();
-                // As floats, because the padding of an absurd window can be beyond counting.
-                let taps = count(&vertical, y) as f64 * count(&horizontal, x) as f64;
+                let taps = vertical.counted(y, count_pad) * horizontal.counted(x, count_pad);
                 T::from_f64(sum / taps.max(1.0))
             })
         }

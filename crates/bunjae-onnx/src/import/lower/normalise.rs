@@ -1,7 +1,8 @@
 //! Normalisation and reduction.
 
 use bunjae_ir::op::{
-    BatchNorm, Binary, Flatten, L2Norm, LayerNorm, Reduce, Reduction, Reshape, Softmax, Unary,
+    BatchNorm, Binary, Flatten, L2Norm, LayerNorm, LogSoftmax, Reduce, Reduction, Reshape, Softmax,
+    Unary,
 };
 use bunjae_ir::{Dim, Factors, Op, Target};
 
@@ -71,24 +72,24 @@ pub(super) fn softmax(node: &mut Lowering<'_>) -> Outcome<()> {
     let joined = node.since < 13;
     let axis = node.axis(if joined { 1 } else { -1 }, rank)?;
     let log = node.op() == "LogSoftmax";
-    let part = if log { "softmax" } else { "" };
+    let op = |axis| match log {
+        true => Op::LogSoftmax(LogSoftmax { axis }),
+        false => Op::Softmax(Softmax { axis }),
+    };
     let one = Dim::Fixed(1);
     // Before operator set 13, all axes from the given one on were one.
     let mut long = (axis..rank).filter(|&at| dims.get(at) != Some(&one));
     let (first, second) = (long.next(), long.next());
-    let mut result = if joined && second.is_some() {
+    let result = if joined && second.is_some() {
         let flat = node.emit_part("flatten", Op::Flatten(Flatten { axis }), &[x])?;
-        let flat = node.emit_part("joined", Op::Softmax(Softmax { axis: 1 }), &[flat])?;
+        let flat = node.emit_part("joined", op(1), &[flat])?;
         let target: Vec<Target> = dims.iter().cloned().map(Target::Size).collect();
         let map = Factors::between(&node.dims(flat), &target)?;
-        node.emit_part(part, Op::Reshape(Reshape { map }), &[flat])?
+        node.emit(Op::Reshape(Reshape { map }), &[flat])?
     } else {
         let axis = if joined { first.unwrap_or(axis) } else { axis };
-        node.emit_part(part, Op::Softmax(Softmax { axis }), &[x])?
+        node.emit(op(axis), &[x])?
     };
-    if log {
-        result = node.emit(Unary::Log, &[result])?;
-    }
     node.set(0, result);
     Ok(())
 }
