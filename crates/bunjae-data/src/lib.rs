@@ -2,7 +2,8 @@
 //! brought into batches, and a generator of pictures for whoever has none.
 //!
 //! Owns the layouts of data sets, the decoders of picture files, the one rule by which a picture
-//! becomes a network's input ([`Preprocess`]) and its records in a model's file, splits, augmentation, samplers, the loader with its
+//! becomes a network's input ([`Preprocess`]), what a model's metadata say about its pictures and
+//! classes ([`Annotations`]), splits, augmentation, samplers, the loader with its
 //! worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
 //! sequences.
 //!
@@ -32,7 +33,7 @@ pub mod split;
 
 pub use dataset::{ContentHash, Dataset, Item, Records, Skipped, Source, Split};
 pub use error::{DataError, LineProblem};
-pub use labels::Labels;
+pub use labels::{Annotations, Labels, Scores};
 pub use picture::{Channels, Picture, Region};
-pub use preprocess::{Colour, Fit, Preprocess};
+pub use preprocess::{Colour, Fit, Layout, Preprocess};
 pub use resize::{Filter, resize};

@@ -16,6 +16,7 @@ use crate::augment::{Augment, Mix, random_for};
 use crate::decode::panic_text;
 use crate::error::DataError;
 use crate::pictures::{Keep, Pictures};
+use crate::preprocess::Layout;
 use crate::sampler::Order;
 
 /// How batches are made.
@@ -68,6 +69,9 @@ impl Loading {
         }
         if let Some(mix) = &self.mix {
             mix.check()?;
+            if pictures.reading().preprocess.layout != Layout::Chw {
+                return Err(DataError::setting("layout", "pictures are mixed plane by plane"));
+            }
         }
         let crops = self.augment.as_ref().is_some_and(|augment| augment.crop.is_some());
         if pictures.reading().keep != Keep::Fitted && !crops {

@@ -33,6 +33,24 @@ impl Colour {
     }
 }
 
+/// The order of the axes in the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Channels, height, width: plane after plane.
+    #[default]
+    Chw,
+    /// Height, width, channels: pixel after pixel, as TensorFlow has it.
+    Hwc,
+}
+
+impl Layout {
+    /// True for the order that goes without saying.
+    fn is_default(&self) -> bool {
+        *self == Layout::default()
+    }
+}
+
 /// How a picture of any shape fills the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -65,6 +83,9 @@ pub struct Preprocess {
     pub height: usize,
     /// The order of the channels.
     pub colour: Colour,
+    /// The order of the axes.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
     /// How the picture fills the input.
     pub fit: Fit,
     /// How it is resized.
@@ -85,6 +106,7 @@ impl Preprocess {
             width,
             height,
             colour,
+            layout: Layout::Chw,
             fit: Fit::Stretch,
             filter: Filter::Bilinear,
             range: [0.0, 1.0],
@@ -163,9 +185,13 @@ impl Preprocess {
         Ok(record)
     }
 
-    /// The shape of one input: channels, height, width.
+    /// The shape of one input, in the order of its layout.
     pub fn shape(&self) -> [usize; 3] {
-        [self.colour.channels().count(), self.height, self.width]
+        let channels = self.colour.channels().count();
+        match self.layout {
+            Layout::Chw => [channels, self.height, self.width],
+            Layout::Hwc => [self.height, self.width, channels],
+        }
     }
 
     /// The picture in the size of the input. A picture that has the size already, and is stretched
@@ -210,30 +236,37 @@ impl Preprocess {
         }
     }
 
-    /// Writes the numbers of a fitted picture, channel by channel.
+    /// Writes the numbers of a fitted picture in the order of the layout.
     ///
     /// Where the picture or `values` have another size, what is missing stays as it was.
     pub fn write(&self, fitted: &Picture, values: &mut [f32]) {
         let channels = self.colour.channels().count();
         let plane = (self.width * self.height).max(1);
-        for (place, values) in values.chunks_exact_mut(plane).take(channels).enumerate() {
+        // Where the numbers of a channel begin and how far apart they are.
+        let (apart, step) = match self.layout {
+            Layout::Chw => (plane, 1),
+            Layout::Hwc => (1, channels),
+        };
+        for place in 0..channels {
             let table = self.table(place);
             let channel = if self.colour == Colour::Bgr { 2 - place } else { place };
             let samples = fitted.samples().iter().skip(channel).step_by(channels);
-            for (value, &sample) in values.iter_mut().zip(samples) {
+            let values = values.iter_mut().skip(place * apart).step_by(step).take(plane);
+            for (value, &sample) in values.zip(samples) {
                 *value = table[usize::from(sample)];
             }
         }
     }
 
-    /// The input made of one picture: f32 `[1, channels, height, width]`.
+    /// The input made of one picture: f32 `[1, channels, height, width]`, or the axes in another
+    /// layout.
     ///
     /// # Errors
     /// [`DataError::Setting`] where the record itself is wrong, [`DataError::Batch`].
     pub fn apply(&self, picture: Picture) -> Result<Tensor, DataError> {
         self.check()?;
-        let [channels, height, width] = self.shape();
-        let mut tensor = Tensor::zeros(DType::F32, &[1, channels, height, width])?;
+        let [a, b, c] = self.shape();
+        let mut tensor = Tensor::zeros(DType::F32, &[1, a, b, c])?;
         self.write(&self.fitted(picture), tensor.elements_mut()?);
         Ok(tensor)
     }

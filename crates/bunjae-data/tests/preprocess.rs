@@ -1,7 +1,7 @@
 //! One rule from the picture to the input, which survives its text form.
 #![allow(clippy::unwrap_used, reason = "in a test, a missing value is a failure")]
 
-use bunjae_data::{Channels, Colour, Filter, Fit, Picture, Preprocess, resize};
+use bunjae_data::{Channels, Colour, Filter, Fit, Layout, Picture, Preprocess, resize};
 use proptest::prelude::*;
 
 fn picture(width: usize, height: usize) -> Picture {
@@ -30,6 +30,18 @@ fn samples_become_planes_of_normalised_numbers() {
     let grey = values(&Preprocess::plain(2, 1, Colour::Grey), picture);
     // 0.587 * 51 + 0.114 * 255 = 59.0, 0.299 * 255 + 0.587 * 102 = 136.1
     assert_eq!(grey, [(59.0f64 / 255.0) as f32, (136.0f64 / 255.0) as f32]);
+}
+
+#[test]
+fn a_layout_orders_the_same_numbers_otherwise() {
+    let picture = picture(5, 4);
+    let planes = Preprocess { colour: Colour::Bgr, ..Preprocess::imagenet(5, 4) };
+    let pixels = Preprocess { layout: Layout::Hwc, ..planes.clone() };
+    assert_eq!((planes.shape(), pixels.shape()), ([3, 4, 5], [4, 5, 3]));
+    let (planes, pixels) = (values(&planes, picture.clone()), values(&pixels, picture));
+    for (place, value) in pixels.iter().enumerate() {
+        assert_eq!(*value, planes[place % 3 * 20 + place / 3]);
+    }
 }
 
 #[test]
@@ -118,6 +130,7 @@ fn any_preprocess() -> impl Strategy<Value = Preprocess> {
                 width,
                 height,
                 colour,
+                layout: if numbers[0] % 2 == 0 { Layout::Chw } else { Layout::Hwc },
                 fit,
                 filter,
                 range: [low.min(high), low.max(high) + 0.1],
