@@ -57,7 +57,7 @@ mod error;
 mod network;
 mod runtime;
 
-pub use bunjae_kernels::{Isa, IsaSet};
+pub use bunjae_kernels::{Isa, IsaSet, multiply_add_peak};
 pub use compile::CompileOptions;
 pub use error::{CompileError, RunError};
 pub use network::{Batch, Network};

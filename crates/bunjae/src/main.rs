@@ -1,4 +1,5 @@
-//! The program `bunjae`: look at image networks, count what they cost, cut them, compare them.
+//! The program `bunjae`: look at image networks, count what they cost, cut them, compare them, run
+//! them.
 //!
 //! Owns the command line: arguments ([`args`]), one module for each command ([`command`]), how
 //! reports are laid out ([`page`]) and printed ([`output`]), what an error says ([`failure`]), and
@@ -8,6 +9,7 @@
 //! what they return; what another program could want lives in one of them.
 #![forbid(unsafe_code)]
 
+mod annotate;
 mod args;
 mod command;
 mod failure;
@@ -19,6 +21,7 @@ mod page;
 mod provenance;
 #[cfg(test)]
 mod reference;
+mod runnable;
 
 use std::process::ExitCode;
 

@@ -58,6 +58,12 @@ impl fmt::Display for Tensor {
 
 /// Reads a model, and notes what was left out on the way.
 pub(crate) fn load(path: &Path, output: &Output) -> Fallible<Model> {
+    let graph = import(path, output)?;
+    Ok(Model { path: path.to_owned(), graph, file_bytes: file_bytes(path)? })
+}
+
+/// As [`load`], without asking what the model takes on disk, for which it is read once more.
+pub(crate) fn import(path: &Path, output: &Output) -> Fallible<Graph> {
     let shown = path.display();
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => missing(path),
@@ -75,7 +81,7 @@ pub(crate) fn load(path: &Path, output: &Output) -> Fallible<Model> {
     for note in imported.notes {
         output.note(&format!("note: {shown}: {note}"));
     }
-    Ok(Model { path: path.to_owned(), graph: imported.graph, file_bytes: file_bytes(path)? })
+    Ok(imported.graph)
 }
 
 fn missing(path: &Path) -> Failure {

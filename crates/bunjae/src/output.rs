@@ -15,7 +15,7 @@ use crate::failure::{Failure, Fallible};
 use crate::page::Page;
 
 /// Raised whenever a field of a report changes its name or meaning.
-const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// What a command found out, in both forms.
 pub(crate) trait Report: Serialize {
@@ -65,13 +65,23 @@ impl Output {
                 text.map_err(Failure::new)? + "\n"
             }
         };
+        self.stream(&text).map(|_| ())
+    }
+
+    /// Prints a part of what a command finds out bit by bit; false where nobody reads any more.
+    pub(crate) fn stream(&self, text: &str) -> Fallible<bool> {
         let mut stdout = anstream::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             // Whoever reads has seen enough, as in `bunjae inspect model.onnx | head`.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(Failure::new(format!("cannot write to stdout: {error}"))),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         }
+    }
+
+    /// Whether reports are for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json)
     }
 
     /// Tells people something beside the report.

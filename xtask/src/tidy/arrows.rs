@@ -37,6 +37,7 @@ const ROOMS: &[Room] = &[
     ),
     room("bunjae-kernels", &[]),
     room("bunjae-engine", &["bunjae-ir", "bunjae-passes", "bunjae-kernels"]),
+    room("bunjae-classify", &["bunjae-engine", "bunjae-data"]),
     room("bunjae-measure", &["bunjae-engine", "bunjae-data"]),
     room("bunjae-report", &[]),
     room("bunjae-camera", &["bunjae-engine", "bunjae-data"]),

@@ -1,8 +1,11 @@
 //! The commands, one module each: its arguments, its report, and how it comes about.
 
+mod annotate;
+mod bench;
 mod diff;
 mod inspect;
 mod new;
+mod predict;
 mod profile;
 mod prune;
 
@@ -19,6 +22,9 @@ pub(crate) enum Command {
     Prune(Box<prune::Prune>),
     Diff(diff::Diff),
     New(new::New),
+    Bench(Box<bench::Bench>),
+    Annotate(Box<annotate::Annotate>),
+    Predict(Box<predict::Predict>),
 }
 
 /// How a command that did not fail came out.
@@ -38,5 +44,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Prune(prune) => prune.run(output),
         Command::Diff(diff) => diff.run(output),
         Command::New(new) => new.run(output),
+        Command::Bench(bench) => bench.run(output),
+        Command::Annotate(annotate) => annotate.run(output),
+        Command::Predict(predict) => predict.run(output),
     }
 }

@@ -4,10 +4,12 @@
 //! `INSTA_UPDATE=always cargo test -p bunjae` rewrites the snapshots; review the diff like code.
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
+mod bench;
 mod diff;
 mod errors;
 mod inspect;
 mod new;
+mod predict;
 mod profile;
 mod prune;
 mod real_models;
