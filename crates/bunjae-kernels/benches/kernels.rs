@@ -6,6 +6,8 @@
 //! reaches with all operands in registers. The filter is a part of the kernel's or layer's name.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line program")]
 
+mod training;
+
 use std::time::{Duration, Instant};
 
 use bunjae_kernels::{
@@ -267,6 +269,14 @@ impl Bench {
                 let scale = Binary::new(p, moved(1), p, BinaryOp::Mul, identity, isa).unwrap();
                 self.moving(kernel, "scale channels", 56, |x, out| scale.run(x, x, out).unwrap());
             }
+            Kernel::ConvInputGrad
+            | Kernel::ConvWeightGrad
+            | Kernel::BatchNormTrain
+            | Kernel::BatchNormGrad
+            | Kernel::MapGrad
+            | Kernel::MaxPoolGrad
+            | Kernel::ChannelSum
+            | Kernel::FlatMath => self.training(kernel),
             Kernel::Softmax => {
                 let softmax = Softmax::new(196, 1024, false, isa).unwrap();
                 self.moving(kernel, "196 x 1024", 56, |x, out| softmax.run(x, out).unwrap());

@@ -256,7 +256,7 @@ pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
 
 /// `tanh |x| = -expm1(-2|x|) / (2 + expm1(-2|x|))`, with the sign put back.
 #[inline(always)]
-unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     // SAFETY: pure arithmetic.
     unsafe {
         let negated = S::sub(S::zero(), x);
@@ -271,7 +271,7 @@ unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
 /// The error function after Abramowitz and Stegun, formula 7.1.26: absolute error below 1.5e-7,
 /// here about 3e-7 with the rounding of f32.
 #[inline(always)]
-unsafe fn erf<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     // SAFETY: pure arithmetic.
     unsafe {
         let negated = S::sub(S::zero(), x);

@@ -12,7 +12,7 @@ use crate::planar::Planar;
 use crate::simd::{Body, Entry, Simd, entry};
 
 /// Joins rows, and then planes, that follow each other without gaps in all of `layouts`.
-fn join_rows<const N: usize>(layouts: [Planar; N]) -> [Planar; N] {
+pub(crate) fn join_rows<const N: usize>(layouts: [Planar; N]) -> [Planar; N] {
     let mut out = layouts;
     if out.iter().all(|p| p.row_stride == p.width || p.height == 1) {
         for p in &mut out {
@@ -25,11 +25,11 @@ fn join_rows<const N: usize>(layouts: [Planar; N]) -> [Planar; N] {
 }
 
 /// Planes and how many tasks they are worth.
-fn plane_tasks(p: &Planar) -> usize {
+pub(crate) fn plane_tasks(p: &Planar) -> usize {
     (p.elements() >> 13).clamp(1, 16).min(p.images * p.channels)
 }
 
-fn same_shape(kernel: &'static str, a: &Planar, b: &Planar) -> Result<(), KernelError> {
+pub(crate) fn same_shape(kernel: &'static str, a: &Planar, b: &Planar) -> Result<(), KernelError> {
     let shape = |p: &Planar| [p.images, p.channels, p.height, p.width];
     require(kernel, shape(a) == shape(b), || format!("{:?} against {:?}", shape(a), shape(b)))
 }

@@ -1,4 +1,4 @@
-//! The compute kernels: forward f32, for every instruction set, for any shape.
+//! The compute kernels: f32, forward and backward, for every instruction set, for any shape.
 //!
 //! Owns the loops that the time goes into, and most of the project's `unsafe` code. Its interface is
 //! safe, apart from the `run_tasks` functions, which a thread pool calls.
@@ -58,6 +58,15 @@
 //! transforms want pixels anyway. So planes it is, and the convolution chooses between its forms
 //! ([`Conv::forms`]).
 //!
+//! # Training
+//!
+//! The layout serves the backward pass as well. The gradient of a convolution's weights is dot
+//! products of planes ([`ConvWeightGrad`]), that of its input another convolution
+//! ([`ConvInputGrad`]), for which [`Packing::pack_into`] packs weights that change at every step.
+//! Batch normalisation with an activation and a pooling ([`BatchNormTrain`], [`BatchNormGrad`])
+//! stores no masks: the backward pass computes them again. Sums over a batch are divided by the
+//! geometry alone and added in a fixed order, in f64 across planes.
+//!
 //! # Accuracy
 //!
 //! Direct sums are chains of multiply-adds in a fixed order. On uniform random data of 64 channels
@@ -84,22 +93,31 @@ mod resize;
 mod simd;
 mod softmax;
 mod table;
+mod train;
 
 #[cfg(test)]
 mod reference;
 
 pub use activation::Activation;
 pub use aligned::AlignedVec;
-pub use conv::{Conv, ConvForm, ConvInputs, ConvSpec, ResidualAt, Tail};
+pub use conv::{
+    Conv, ConvForm, ConvInputGrad, ConvInputs, ConvSpec, ConvWeightGrad, InputGradInputs,
+    ResidualAt, Tail,
+};
 pub use elementwise::{Binary, BinaryOp, Copy, Map};
 pub use error::KernelError;
 pub use isa::{ISA_VARIABLE, Isa, IsaSet};
 pub use linear::{Linear, LinearSpec};
 pub use output::Output;
-pub use packing::Packing;
+pub use packing::{Axis, Packing, WeightLayout};
 pub use peak::multiply_add_peak;
 pub use planar::{Halo, Planar, TAIL};
 pub use pool::{GlobalPool, Pool, PoolKind, PoolSpec};
 pub use resize::{Coordinates, Resize, Rounding, Sampling};
 pub use softmax::Softmax;
 pub use table::Kernel;
+pub use train::{
+    Adam, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs,
+    BatchNormOutputs, BatchNormSpec, BatchNormTrain, ChannelSum, FlatMath, MapGrad, MaxPoolGrad,
+    Sgd,
+};

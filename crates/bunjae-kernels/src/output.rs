@@ -39,6 +39,16 @@ impl<'a> Output<'a> {
         self.len == 0
     }
 
+    /// The elements from `start` on, `len` of them; none where there are not as many.
+    pub(crate) fn range(&self, start: usize, len: usize) -> Output<'a> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => {
+                Output { ptr: self.ptr.wrapping_add(start), len, owner: PhantomData }
+            }
+            _ => Output::empty(),
+        }
+    }
+
     pub(crate) fn ptr(&self) -> *mut f32 {
         self.ptr
     }

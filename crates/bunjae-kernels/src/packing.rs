@@ -4,10 +4,13 @@
 //! them (the batch, the size of the picture), so that a model for several batch sizes, or one that
 //! was stored in a file, needs only one copy.
 
+mod strided;
+
 use std::fmt;
 
-use crate::conv::{POSITIONS, transform_kernel};
-use crate::error::KernelError;
+use crate::conv::POSITIONS;
+
+pub use strided::{Axis, WeightLayout};
 
 /// How weights given as `[outputs][products]` are packed: `groups` groups of outputs, each of which
 /// is divided alike.
@@ -100,68 +103,6 @@ impl Packing {
             }
             Order::Winograd(_) => self.weights_len() / 9 * POSITIONS,
         }
-    }
-
-    /// Packs weights given as `[outputs][products]`.
-    ///
-    /// # Errors
-    /// [`KernelError::Length`] if there are not exactly [`Packing::weights_len`].
-    pub fn pack(&self, weights: &[f32]) -> Result<Vec<f32>, KernelError> {
-        let (expected, found) = (self.weights_len(), weights.len());
-        if expected != found {
-            let (kernel, what) = ("packing", "weights");
-            return Err(KernelError::Length { kernel, what, expected, found });
-        }
-        let mut packed = Vec::with_capacity(self.packed_len());
-        for group in weights.chunks_exact(expected / self.groups) {
-            match &self.order {
-                Order::Plain(_) => packed.extend(group),
-                Order::Blocks(blocks) => {
-                    let blocks = blocks.iter().map(|&count| Panel { outputs: count, width: count });
-                    pack_panels(group, self.products, blocks, &mut packed);
-                }
-                Order::Panels(panels) => {
-                    pack_panels(group, self.products, panels.iter().copied(), &mut packed);
-                }
-                Order::Winograd(blocks) => {
-                    pack_winograd(group, self.products / 9, blocks, &mut packed);
-                }
-            }
-        }
-        Ok(packed)
-    }
-}
-
-fn pack_panels(
-    weights: &[f32],
-    products: usize,
-    panels: impl Iterator<Item = Panel>,
-    packed: &mut Vec<f32>,
-) {
-    let mut first = 0;
-    for Panel { outputs, width } in panels {
-        for i in 0..products {
-            packed.extend((first..first + outputs).map(|o| weights[o * products + i]));
-            packed.extend(std::iter::repeat_n(0.0, width - outputs));
-        }
-        first += outputs;
-    }
-}
-
-fn pack_winograd(weights: &[f32], inputs: usize, blocks: &[usize], packed: &mut Vec<f32>) {
-    let mut first = 0;
-    for &outputs in blocks {
-        let start = packed.len();
-        packed.resize(start + outputs * inputs * POSITIONS, 0.0);
-        for o in 0..outputs {
-            for i in 0..inputs {
-                let kernel = &weights[((first + o) * inputs + i) * 9..][..9];
-                for (position, value) in transform_kernel(kernel).into_iter().enumerate() {
-                    packed[start + (position * inputs + i) * outputs + o] = value;
-                }
-            }
-        }
-        first += outputs;
     }
 }
 

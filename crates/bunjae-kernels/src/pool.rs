@@ -152,7 +152,7 @@ unsafe fn combine<S: Simd>(to: *mut f32, from: *const f32, w: usize, first: bool
 /// # Safety
 /// For strides 1 and 2, whole vectors are readable; otherwise the elements named.
 #[inline(always)]
-unsafe fn strided<S: Simd>(from: *const f32, stride: usize, n: usize) -> S::V {
+pub(crate) unsafe fn strided<S: Simd>(from: *const f32, stride: usize, n: usize) -> S::V {
     // SAFETY: the caller vouches for the elements.
     unsafe {
         match stride {

@@ -74,6 +74,10 @@ kernels! {
     ConvWinograd "conv/winograd" conv_winograd crate::conv::tests::winograd;
     /// Depthwise convolution.
     ConvDepthwise "conv/depthwise" conv_depthwise crate::conv::tests::depthwise;
+    /// Gradient of a convolution's input, and transposed convolution.
+    ConvInputGrad "conv/input-grad" conv_input_grad crate::conv::grad_tests::input;
+    /// Gradient of a convolution's weights.
+    ConvWeightGrad "conv/weight-grad" conv_weight_grad crate::conv::grad_tests::weight;
     /// Fully connected layer of a small batch.
     LinearDot "linear/dot" linear_dot crate::linear::tests::dot;
     /// Fully connected layer of a larger batch.
@@ -86,6 +90,18 @@ kernels! {
     Map "map" map crate::elementwise::tests::map;
     /// Binary operation with broadcasting.
     Binary "binary" binary crate::elementwise::tests::binary;
+    /// Batch normalisation by the statistics of the batch.
+    BatchNormTrain "batch-norm" batch_norm crate::train::tests::batch_norm;
+    /// Gradient of batch normalisation.
+    BatchNormGrad "batch-norm/grad" batch_norm_grad crate::train::tests::batch_norm_grad;
+    /// Gradient of an activation.
+    MapGrad "map/grad" map_grad crate::train::tests::map_grad;
+    /// Gradient of a maximum over windows.
+    MaxPoolGrad "pool/grad" max_pool_grad crate::train::tests::max_pool_grad;
+    /// Sums over channels.
+    ChannelSum "channel-sum" channel_sum crate::train::tests::channel_sum;
+    /// Steps of optimisers.
+    FlatMath "optimiser" flat_math crate::train::tests::flat_math;
     /// Softmax.
     Softmax "softmax" softmax crate::softmax::tests::softmax;
     /// Nearest resampling.

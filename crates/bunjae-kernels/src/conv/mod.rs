@@ -16,15 +16,20 @@
 mod channel;
 mod depthwise;
 mod epilogue;
+mod grad_tile;
+mod input_grad;
 mod pixel;
 mod plan;
 mod run;
 mod source;
+mod weight_grad;
 mod winograd;
 
 use std::ops::Range;
 
 pub use epilogue::ResidualAt;
+pub use input_grad::{ConvInputGrad, InputGradInputs};
+pub use weight_grad::ConvWeightGrad;
 
 pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
 pub(crate) use plan::even_tiles;
@@ -457,5 +462,7 @@ impl Conv {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod grad_tests;
 #[cfg(test)]
 pub(crate) mod tests;

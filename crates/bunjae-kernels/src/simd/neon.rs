@@ -73,6 +73,11 @@ unsafe impl Simd for Neon {
         unsafe { vdivq_f32(a, b) }
     }
     #[inline(always)]
+    unsafe fn sqrt(a: float32x4_t) -> float32x4_t {
+        // SAFETY: see the comment on this implementation.
+        unsafe { vsqrtq_f32(a) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         // SAFETY: see the comment on this implementation.
         unsafe { vfmaq_f32(c, a, b) }

@@ -70,6 +70,10 @@ unsafe impl Simd for Portable {
         map2(a, b, |a, b| a / b)
     }
     #[inline(always)]
+    unsafe fn sqrt(a: F4) -> F4 {
+        F4(a.0.map(f32::sqrt))
+    }
+    #[inline(always)]
     unsafe fn fma(a: F4, b: F4, c: F4) -> F4 {
         // Not `mul_add`: without the hardware instruction that is a library call per lane.
         map2(map2(a, b, |a, b| a * b), c, |p, c| p + c)

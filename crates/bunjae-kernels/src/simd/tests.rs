@@ -27,6 +27,7 @@ impl Body<()> for Checks {
             assert_eq!(read(S::sub(va, vb)), lanes(&|i| a[i] - b[i]));
             assert_eq!(read(S::mul(va, vb)), lanes(&|i| a[i] * b[i]));
             assert_eq!(read(S::div(vc, S::splat(0.5))), lanes(&|i| c[i] / 0.5));
+            assert_eq!(read(S::sqrt(vc)), lanes(&|i| c[i].sqrt()));
             // Small dyadic values: exact whether fused or not.
             assert_eq!(read(S::fma(va, vb, vc)), lanes(&|i| a[i] * b[i] + c[i]));
             assert_eq!(read(S::max(va, vb)), lanes(&|i| a[i].max(b[i])));

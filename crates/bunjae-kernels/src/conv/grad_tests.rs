@@ -1,0 +1,330 @@
+//! Gradients of convolutions against the plainest loops, on awkward sizes.
+
+use super::*;
+use crate::planar::Halo;
+use crate::reference::{ConvShape, Dense, Guarded, Random};
+
+/// A convolution and the borders that its tensors have.
+#[derive(Clone, Debug)]
+struct Case {
+    images: usize,
+    channels: [usize; 2],
+    input: [usize; 2],
+    shape: ConvShape,
+    input_halo: Halo,
+    gradient_halo: Halo,
+    misalignment: usize,
+}
+
+impl Case {
+    fn new(images: usize, channels: [usize; 2], input: [usize; 2], kernel: usize) -> Case {
+        Case {
+            images,
+            channels,
+            input,
+            shape: ConvShape {
+                kernel: [kernel; 2],
+                stride: [1, 1],
+                dilation: [1, 1],
+                padding: [kernel / 2; 2],
+                groups: 1,
+                size: [0, 0],
+            },
+            input_halo: Halo::uniform(kernel / 2),
+            gradient_halo: Halo::uniform(kernel / 2),
+            misalignment: 0,
+        }
+    }
+
+    /// With the size of the result, for as many zeros at the end as at the beginning and `more`;
+    /// `None` where there is no result.
+    fn sized(mut self, more: [usize; 2]) -> Option<Case> {
+        for i in 0..2 {
+            let padded = self.input[i] + 2 * self.shape.padding[i] + more[i];
+            let reach = (self.shape.kernel[i] - 1) * self.shape.dilation[i] + 1;
+            self.shape.size[i] = padded.checked_sub(reach)? / self.shape.stride[i] + 1;
+        }
+        Some(self)
+    }
+
+    /// Visits every product: index of the result's element, of the weight, and position in the
+    /// input.
+    fn products(&self, mut visit: impl FnMut([usize; 4], usize, [usize; 4])) {
+        let s = &self.shape;
+        let [ic, oc] = self.channels.map(|c| c / s.groups);
+        let [h, w] = self.input;
+        let result = Dense::zeros([self.images, self.channels[1], s.size[0], s.size[1]]);
+        result.positions(|_, [n, o, y, x]| {
+            for i in 0..ic {
+                for ky in 0..s.kernel[0] {
+                    for kx in 0..s.kernel[1] {
+                        let iy = (y * s.stride[0] + ky * s.dilation[0]).wrapping_sub(s.padding[0]);
+                        let ix = (x * s.stride[1] + kx * s.dilation[1]).wrapping_sub(s.padding[1]);
+                        if iy < h && ix < w {
+                            let weight = ((o * ic + i) * s.kernel[0] + ky) * s.kernel[1] + kx;
+                            visit([n, o, y, x], weight, [n, o / oc * ic + i, iy, ix]);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn spec(&self, input: Planar, output: Planar) -> ConvSpec {
+        ConvSpec {
+            size: self.shape.size,
+            stride: self.shape.stride,
+            dilation: self.shape.dilation,
+            padding: self.shape.padding,
+            groups: self.shape.groups,
+            ..ConvSpec::new(input, output, self.shape.kernel)
+        }
+    }
+
+    fn weights_len(&self) -> usize {
+        let [rows, columns] = self.shape.kernel;
+        self.channels[1] * self.channels[0] / self.shape.groups * rows * columns
+    }
+
+    fn tensors(&self, random: &mut Random) -> [Dense; 2] {
+        let [h, w] = self.input;
+        let [oh, ow] = self.shape.size;
+        let x = Dense::random([self.images, self.channels[0], h, w], random);
+        [x, Dense::random([self.images, self.channels[1], oh, ow], random)]
+    }
+
+    fn check_weight(&self, isa: Isa, seed: u64) {
+        let mut random = Random::new(seed);
+        let [x, dy] = self.tensors(&mut random);
+        let mut want = vec![0.0f64; self.weights_len()];
+        let mut terms = vec![0usize; want.len()];
+        self.products(|[n, o, y, x0], weight, [_, c, iy, ix]| {
+            want[weight] += dy.get(n, o, y, x0) * x.get(n, c, iy, ix);
+            terms[weight] += 1;
+        });
+        let input = Guarded::input(x.planar(self.input_halo), &x, self.misalignment);
+        let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
+        let grad = ConvWeightGrad::new(self.spec(input.planar, gradient.planar), isa).unwrap();
+        let mut workspace = vec![f32::NAN; grad.workspace_len()];
+        let mut scratch = vec![f32::NAN; grad.scratch_len()];
+        let mut got = vec![-7.0; want.len() + 3];
+        grad.run(input.slice(), gradient.slice(), &mut got, &mut workspace, &mut scratch).unwrap();
+        let context = format!("{isa} {self:?}");
+        for (i, want) in want.iter().enumerate() {
+            let tolerance =
+                6e-8 * (8.0 + (terms[i] as f64).sqrt()) * (terms[i] as f64).sqrt() + 1e-9;
+            let error = (f64::from(got[i]) - want).abs();
+            assert!(error <= tolerance, "{context}: weight {i}: {} for {want}", got[i]);
+        }
+        assert_eq!(got[want.len()..], [-7.0; 3], "{context}: written outside");
+
+        let mut again = vec![-7.0; got.len()];
+        let out = Output::new(&mut again);
+        workspace.fill(f32::NAN);
+        let work = Output::new(&mut workspace);
+        for (stage, tasks) in grad.stages().into_iter().enumerate() {
+            for task in (0..tasks).rev() {
+                let (x, dy) = (input.slice(), gradient.slice());
+                // SAFETY: one task at a time, stages in order.
+                let run = unsafe {
+                    grad.run_tasks(stage, task..task + 1, x, dy, out, work, &mut scratch)
+                };
+                run.unwrap();
+            }
+        }
+        assert_eq!(again, got, "{context}");
+    }
+
+    fn check_input(&self, isa: Isa, seed: u64) {
+        let mut random = Random::new(seed);
+        let [x, dy] = self.tensors(&mut random);
+        let weights = random.values(self.weights_len());
+        let with_bias = seed.is_multiple_of(3);
+        let bias = random.values(self.channels[0]);
+        let added = seed.is_multiple_of(2).then(|| {
+            let halo = Halo::uniform(seed as usize % 3);
+            (Guarded::input(x.planar(halo), &x, self.misalignment), &x)
+        });
+        let mut want = Dense::zeros(x.shape).map(|[n, c, y, x0], _| {
+            let added = added.as_ref().map_or(0.0, |(_, added)| added.get(n, c, y, x0));
+            added + if with_bias { f64::from(bias[c]) } else { 0.0 }
+        });
+        let mut terms = vec![4.0f64; want.data.len()];
+        self.products(|[n, o, y, x0], weight, [_, c, iy, ix]| {
+            let at = want.index(n, c, iy, ix);
+            want.data[at] += dy.get(n, o, y, x0) * f64::from(weights[weight]);
+            terms[at] += 1.0;
+        });
+        let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
+        let mut output = Guarded::output(x.planar(self.input_halo), self.misalignment);
+        let spec = self.spec(output.planar, gradient.planar);
+        let layout = added.as_ref().map(|(guarded, _)| guarded.planar);
+        let mut kinds = vec![None];
+        if let Some(direct) = ConvInputGrad::direct(&spec, layout) {
+            kinds.extend(Conv::forms(&direct, isa).unwrap().into_iter().map(Some));
+        }
+        for form in kinds {
+            let grad = ConvInputGrad::new(ConvSpec { form, ..spec }, layout, isa).unwrap();
+            let mut packed = vec![f32::NAN; grad.packed_len()];
+            grad.pack_into(&weights, &mut packed).unwrap();
+            let inputs = InputGradInputs {
+                gradient: gradient.slice(),
+                weights: &packed,
+                bias: with_bias.then_some(&bias),
+                added: added.as_ref().map(|(guarded, _)| guarded.slice()),
+            };
+            let mut workspace = vec![f32::NAN; grad.workspace_len()];
+            let mut scratch = vec![f32::NAN; grad.scratch_len()];
+            let run = grad.run(&inputs, output.slice_mut(), &mut workspace, &mut scratch);
+            run.unwrap();
+            let context = format!("{isa} {} {self:?}", grad.form());
+            let tolerance = |i: usize| {
+                let unit = 6e-8 * (8.0 + terms[i].sqrt());
+                // As in the tests of the forward convolution.
+                if grad.form() == "winograd" {
+                    16.0 * unit * terms[i]
+                } else {
+                    unit * terms[i].sqrt()
+                }
+            };
+            output.check(&want, tolerance, &context);
+
+            let mut again = Guarded::output(output.planar, self.misalignment);
+            let out = Output::new(again.slice_mut());
+            let work = Output::new(&mut workspace);
+            let mut repacked = vec![f32::NAN; packed.len()];
+            let to = Output::new(&mut repacked);
+            for task in (0..grad.packing_tasks()).rev() {
+                // SAFETY: one task at a time.
+                unsafe { grad.pack_tasks(task..task + 1, &weights, to).unwrap() };
+            }
+            let inputs = InputGradInputs { weights: &repacked, ..inputs };
+            for (stage, tasks) in grad.stages().into_iter().enumerate() {
+                for task in (0..tasks).rev() {
+                    let range = task..task + 1;
+                    // SAFETY: one task at a time, stages in order.
+                    let run =
+                        unsafe { grad.run_tasks(stage, range, &inputs, out, work, &mut scratch) };
+                    run.unwrap();
+                }
+            }
+            assert_eq!(output.bits(), again.bits(), "{context}");
+        }
+    }
+}
+
+/// Around the sizes of tiles and vectors, and the odd ones.
+const SIZES: [usize; 11] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 33, 49];
+
+fn cases() -> Vec<Case> {
+    let mut random = Random::new(11);
+    let r = &mut random;
+    let mut cases = Vec::new();
+    let halo = |r: &mut Random| {
+        r.pick(&[
+            Halo::default(),
+            Halo::uniform(1),
+            Halo::uniform(3),
+            Halo { top: 2, bottom: 0, left: 1, right: 2 },
+        ])
+    };
+    for _ in 0..160 {
+        let groups = r.pick(&[1, 1, 1, 2, 3]);
+        let channels = [groups * r.pick(&[1, 2, 3, 7, 11]), groups * r.pick(&[1, 2, 4, 9, 17])];
+        let size = [r.pick(&SIZES), r.pick(&SIZES)];
+        let mut case = Case::new(r.pick(&[1, 1, 2, 3, 19]), channels, size, 1);
+        case.shape.groups = groups;
+        case.shape.kernel = [r.pick(&[1, 2, 3, 3, 5, 7]), r.pick(&[1, 2, 3, 3, 5, 7])];
+        case.shape.stride = [r.pick(&[1, 1, 2, 3]), r.pick(&[1, 1, 2, 3])];
+        case.shape.dilation = [r.pick(&[1, 1, 2, 3]), r.pick(&[1, 1, 2])];
+        // Once in a while more padding than the kernel can see past.
+        let kernel = case.shape.kernel;
+        case.shape.padding = [r.below(kernel[0] + 1), r.below(kernel[1] + 2)];
+        case.input_halo = halo(r);
+        case.gradient_halo = halo(r);
+        case.misalignment = r.pick(&[0, 1, 7]);
+        cases.extend(case.sized([r.below(2), r.below(2)]));
+    }
+    // Depthwise.
+    for _ in 0..80 {
+        let channels = r.pick(&[1, 2, 5, 33]);
+        let kernel = r.pick(&[1, 3, 3, 3, 5, 5, 7]);
+        let size = [r.pick(&SIZES), r.pick(&SIZES)];
+        let multiplier = r.pick(&[1, 1, 1, 2]);
+        let mut case = Case::new(r.pick(&[1, 3]), [channels, channels * multiplier], size, kernel);
+        case.shape.groups = channels;
+        case.shape.stride = [r.pick(&[1, 2, 2]); 2];
+        case.misalignment = r.pick(&[0, 3]);
+        if r.below(4) == 0 {
+            case.gradient_halo = halo(r);
+        }
+        cases.extend(case.sized([0, 0]));
+    }
+    // Several chunks, blocks of channels and blocks of images.
+    let mut long = vec![
+        Case::new(2, [70, 9], [9, 40], 1),
+        Case::new(3, [5, 6], [40, 61], 3),
+        Case::new(33, [6, 5], [7, 7], 3),
+        Case::new(2, [130, 20], [33, 33], 3),
+    ];
+    let mut rows = Case::new(2, [3, 5], [40, 61], 3);
+    rows.gradient_halo = Halo::default();
+    long.push(rows);
+    cases.extend(long.into_iter().filter_map(|case| case.sized([0, 0])));
+    cases
+}
+
+pub(crate) fn weight(isa: Isa) {
+    for (seed, case) in cases().iter().enumerate() {
+        case.check_weight(isa, seed as u64);
+    }
+}
+
+pub(crate) fn input(isa: Isa) {
+    for (seed, case) in cases().iter().enumerate() {
+        case.check_input(isa, seed as u64);
+    }
+}
+
+#[test]
+fn the_wanted_border_spares_a_copy_of_the_gradient() {
+    let mut strided = 0;
+    for case in cases() {
+        let [h, w] = case.input;
+        let [oh, ow] = case.shape.size;
+        let input = Planar::new(case.images, case.channels[0], h, w, Halo::default());
+        let output = |halo| Planar::new(case.images, case.channels[1], oh, ow, halo);
+        let halo = ConvInputGrad::wanted_halo(&case.spec(input, output(Halo::default())));
+        let spec = case.spec(input, output(halo));
+        let grad = ConvInputGrad::new(spec, None, Isa::Portable).unwrap();
+        assert_eq!(grad.stages()[0] * usize::from(grad.stages()[1] > 0), 0, "{case:?}");
+        strided += usize::from(case.shape.stride != [1, 1]);
+    }
+    assert!(strided > 50);
+}
+
+#[test]
+fn epilogues_and_short_slices_are_errors() {
+    let x = Planar::new(2, 4, 8, 8, Halo::uniform(1));
+    let dy = Planar::new(2, 6, 8, 8, Halo::uniform(1));
+    let spec = ConvSpec { padding: [1, 1], ..ConvSpec::new(x, dy, [3, 3]) };
+    let isa = Isa::Portable;
+    let relu = ConvSpec { activation: Activation::Relu, ..spec };
+    assert!(ConvWeightGrad::new(relu, isa).is_err());
+    assert!(ConvInputGrad::new(relu, None, isa).is_err());
+    assert!(ConvInputGrad::new(spec, Some(dy), isa).is_err());
+    let grad = ConvWeightGrad::new(spec, isa).unwrap();
+    let (a, b) = (vec![0.0; x.len()], vec![0.0; dy.len()]);
+    let mut dw = vec![0.0; grad.weights_len()];
+    let mut work = vec![0.0; grad.workspace_len()];
+    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut []).is_ok());
+    assert!(grad.run(&a[..500], &b, &mut dw, &mut work, &mut []).is_err());
+    assert!(grad.run(&a, &b[..500], &mut dw, &mut work, &mut []).is_err());
+    assert!(grad.run(&a, &b, &mut dw[1..], &mut work, &mut []).is_err());
+    assert!(grad.run(&a, &b, &mut dw, &mut work[1..], &mut []).is_err());
+    let grad = ConvInputGrad::new(spec, None, isa).unwrap();
+    let mut packed = vec![0.0; grad.packed_len()];
+    assert!(grad.pack_into(&dw, &mut packed).is_ok());
+    assert!(grad.pack_into(&dw[1..], &mut packed).is_err());
+    assert!(grad.pack_into(&dw, &mut packed[1..]).is_err());
+}

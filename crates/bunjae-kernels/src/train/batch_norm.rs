@@ -1,0 +1,503 @@
+//! Batch normalisation by the statistics of the batch, with what follows it.
+//!
+//! A task is some channels with all their planes: first the statistics of a channel, then its
+//! normalisation, so that the second pass finds in the cache what the first one read, and nothing
+//! has to be shared between tasks.
+//!
+//! Mean and squared deviations are computed in two passes over bands of a plane that fit the
+//! first-level cache, in vectors of f32, and merged in f64 in order (Chan, Golub and LeVeque,
+//! 1979): no cancellation, whatever the mean.
+
+use std::ops::Range;
+
+use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
+use crate::activation::Activation;
+use crate::conv::Tail;
+use crate::error::{KernelError, require, require_len};
+use crate::isa::Isa;
+use crate::output::{Output, part};
+use crate::planar::Planar;
+use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
+
+const NAME: &str = "batch norm";
+
+/// Elements of a band: half of a first-level cache of 32 KiB.
+const BAND: usize = 4096;
+
+/// Most tasks.
+pub(super) const MAX_TASKS: usize = 16;
+
+/// Batch normalisation with what follows it:
+/// `tail(activation((x - mean) / sqrt(variance + eps) * gamma + beta + residual))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormSpec {
+    /// Layout of the input; its border is not read.
+    pub input: Planar,
+    /// Layout of what is stored.
+    pub output: Planar,
+    /// Added to the variance.
+    pub eps: f32,
+    /// One of those that do not bend: identity, bounds, or a slope that is not negative.
+    pub activation: Activation,
+    /// A tensor of the input's shape to be added before the activation; not with a pooling.
+    pub residual: Option<Planar>,
+    /// What is done with the result.
+    pub tail: Tail,
+}
+
+impl BatchNormSpec {
+    /// Whether there is a kernel for an activation.
+    pub fn suits(activation: Activation) -> bool {
+        Class::of(activation).is_some()
+    }
+
+    /// Checks the spec and returns the class of its activation. `inner` and `outer` are the layouts
+    /// before and after the tail.
+    pub(super) fn check(&self, inner: &Planar, outer: &Planar) -> Result<Class, KernelError> {
+        inner.check(NAME, "the input")?;
+        outer.check(NAME, "the output")?;
+        let stored = match self.tail {
+            Tail::Store => [inner.height, inner.width],
+            Tail::MaxPool2 => [inner.height / 2, inner.width / 2],
+            Tail::GlobalAverage => [1, 1],
+        };
+        let found = [outer.height, outer.width];
+        let outer_shape = [outer.images, outer.channels];
+        require(NAME, stored == found && outer_shape == [inner.images, inner.channels], || {
+            format!("the output does not fit: {self:?}")
+        })?;
+        if let Some(residual) = &self.residual {
+            residual.check(NAME, "the residual")?;
+            let shape = |p: &Planar| [p.images, p.channels, p.height, p.width];
+            require(NAME, shape(residual) == shape(inner) && self.tail == Tail::Store, || {
+                format!("the residual does not fit: {self:?}")
+            })?;
+        }
+        Class::of(self.activation).ok_or_else(|| KernelError::Geometry {
+            kernel: NAME,
+            reason: format!("{:?} cannot be fused", self.activation),
+        })
+    }
+
+    /// What normalisation multiplies by and adds, from numbers rounded to f32 so that forward and
+    /// backward pass compute the same bits.
+    pub(super) fn affine(&self, gamma: f32, beta: f32, mean: f32, variance: f32) -> Affine {
+        let inverse = 1.0 / (f64::from(variance) + f64::from(self.eps)).sqrt();
+        let scale = (f64::from(gamma) * inverse) as f32;
+        let shift = (f64::from(beta) - f64::from(mean) * f64::from(scale)) as f32;
+        Affine { scale, shift, inverse }
+    }
+}
+
+/// `x * scale + shift` is `x` normalised; `inverse` is that of the deviation.
+#[derive(Clone, Copy)]
+pub(super) struct Affine {
+    pub(super) scale: f32,
+    pub(super) shift: f32,
+    pub(super) inverse: f64,
+}
+
+/// The operands of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormInputs<'a> {
+    /// The input tensor.
+    pub input: &'a [f32],
+    /// One factor per channel.
+    pub gamma: &'a [f32],
+    /// One addend per channel.
+    pub beta: &'a [f32],
+    /// The residual, if the spec has one.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// The results of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormOutputs<'a> {
+    /// The output tensor.
+    pub output: Output<'a>,
+    /// The mean of each channel.
+    pub mean: Output<'a>,
+    /// The biased variance of each channel.
+    pub variance: Output<'a>,
+}
+
+/// A prepared batch normalisation.
+pub struct BatchNormTrain {
+    spec: BatchNormSpec,
+    class: Class,
+    moments: Entry<MomentsArgs>,
+    normalise: Entry<NormaliseArgs>,
+    tasks: usize,
+}
+
+/// Mean and sum of squared deviations.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn merge(self, other: Moments) -> Moments {
+        let count = self.count + other.count;
+        let delta = other.mean - self.mean;
+        Moments {
+            count,
+            mean: self.mean + delta * other.count / count,
+            squares: self.squares
+                + other.squares
+                + delta * delta * self.count * other.count / count,
+        }
+    }
+}
+
+struct MomentsArgs {
+    input: *const f32,
+    rows: usize,
+    width: usize,
+    row_stride: usize,
+    /// A value near the mean of the rows, and the sums of the deviations from it and of their
+    /// squares.
+    out: *mut [f32; 3],
+}
+
+/// All ones for the first sixteen, zeros for the others.
+static FIRST: [f32; 2 * MAX_LANES] = {
+    let mut mask = [0.0; 2 * MAX_LANES];
+    let mut i = 0;
+    while i < MAX_LANES {
+        mask[i] = f32::from_bits(u32::MAX);
+        i += 1;
+    }
+    mask
+};
+
+/// A mask of the first `n` lanes.
+///
+/// # Safety
+/// `n <= LANES`; the instruction set is present.
+#[inline(always)]
+pub(super) unsafe fn first_lanes<S: Simd>(n: usize) -> S::V {
+    // SAFETY: `MAX_LANES - n` and a vector more lie within the table.
+    unsafe { S::load(FIRST.as_ptr().add(MAX_LANES - n)) }
+}
+
+/// The moments of a few rows.
+struct MomentsRows;
+
+impl Body<MomentsArgs> for MomentsRows {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &MomentsArgs) {
+        let l = S::LANES;
+        // SAFETY: each row has `width` elements; the result is writable.
+        unsafe {
+            let mut sums = [S::zero(); 4];
+            for y in 0..a.rows {
+                let row = a.input.add(y * a.row_stride);
+                let mut x = 0;
+                while x + 4 * l <= a.width {
+                    for j in 0..4 {
+                        sums[j] = S::add(sums[j], S::load(row.add(x + j * l)));
+                    }
+                    x += 4 * l;
+                }
+                while x < a.width {
+                    sums[0] = S::add(sums[0], S::load_n(row.add(x), a.width - x));
+                    x += l;
+                }
+            }
+            let count = (a.rows * a.width) as f32;
+            let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+            // Rounded; what is missing shows in the deviations.
+            let mean = S::sum(sum) / count;
+            let centre = S::splat(mean);
+            let (mut squares, mut rest) = ([S::zero(); 4], [S::zero(); 4]);
+            for y in 0..a.rows {
+                let row = a.input.add(y * a.row_stride);
+                let mut x = 0;
+                while x + 4 * l <= a.width {
+                    for j in 0..4 {
+                        let v = S::sub(S::load(row.add(x + j * l)), centre);
+                        rest[j] = S::add(rest[j], v);
+                        squares[j] = S::fma(v, v, squares[j]);
+                    }
+                    x += 4 * l;
+                }
+                while x < a.width {
+                    let n = (a.width - x).min(l);
+                    let v = S::sub(S::load_n(row.add(x), n), centre);
+                    let v = S::and(v, first_lanes::<S>(n));
+                    rest[0] = S::add(rest[0], v);
+                    squares[0] = S::fma(v, v, squares[0]);
+                    x += l;
+                }
+            }
+            let total = |v: [S::V; 4]| S::sum(S::add(S::add(v[0], v[1]), S::add(v[2], v[3])));
+            *a.out = [mean, total(rest), total(squares)];
+        }
+    }
+}
+
+struct NormaliseArgs {
+    input: *const f32,
+    input_row: usize,
+    height: usize,
+    width: usize,
+    scale: f32,
+    shift: f32,
+    class: Class,
+    /// Null without one.
+    residual: *const f32,
+    residual_row: usize,
+    tail: Tail,
+    out: *mut f32,
+    out_row: usize,
+}
+
+/// One plane.
+struct NormalisePlane;
+
+impl Body<NormaliseArgs> for NormalisePlane {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &NormaliseArgs) {
+        // SAFETY: passed on.
+        unsafe {
+            with_slope!(S, a.class, slope => match a.tail {
+                Tail::Store => store::<S, _>(a, slope),
+                Tail::MaxPool2 => pool::<S, _>(a, slope),
+                Tail::GlobalAverage => average::<S, _>(a, slope),
+            });
+        }
+    }
+}
+
+/// # Safety
+/// As the body.
+#[inline(always)]
+unsafe fn store<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
+    let l = S::LANES;
+    // SAFETY: rows have `width` elements in input, residual and output.
+    unsafe {
+        let (scale, shift) = (S::splat(a.scale), S::splat(a.shift));
+        for y in 0..a.height {
+            let (row, out) = (a.input.add(y * a.input_row), a.out.add(y * a.out_row));
+            let residual = a.residual.wrapping_add(y * a.residual_row);
+            for x in (0..a.width).step_by(l) {
+                let n = a.width - x;
+                let mut v = S::fma(S::load_n(row.add(x), n), scale, shift);
+                if !a.residual.is_null() {
+                    v = S::add(v, S::load_n(residual.add(x), n));
+                }
+                S::store_n(out.add(x), slope.value(v), n);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As the body.
+#[inline(always)]
+unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
+    let l = S::LANES;
+    // SAFETY: rows `2 y` and `2 y + 1` have `width` elements in the input, rows of the output half
+    // as many.
+    unsafe {
+        let (scale, shift) = (S::splat(a.scale), S::splat(a.shift));
+        let pairs = a.width / 2;
+        for y in 0..a.height / 2 {
+            let rows = [a.input.add(2 * y * a.input_row), a.input.add((2 * y + 1) * a.input_row)];
+            let out = a.out.add(y * a.out_row);
+            for x in (0..pairs).step_by(l) {
+                let n = (pairs - x).min(l);
+                let mut largest = [S::zero(); 2];
+                for (largest, row) in largest.iter_mut().zip(rows) {
+                    let v = load_pair::<S>(row.add(2 * x), 2 * n);
+                    let [lo, hi] = v.map(|v| slope.value(S::fma(v, scale, shift)));
+                    let (even, odd) = S::deinterleave(lo, hi);
+                    *largest = S::max_nan(even, odd);
+                }
+                S::store_n(out.add(x), S::max_nan(largest[0], largest[1]), n);
+            }
+        }
+    }
+}
+
+/// Two neighbouring vectors, of which the first `n` elements are read.
+///
+/// # Safety
+/// `n` elements are readable, `1 <= n <= 2 LANES`.
+#[inline(always)]
+pub(super) unsafe fn load_pair<S: Simd>(from: *const f32, n: usize) -> [S::V; 2] {
+    let l = S::LANES;
+    // SAFETY: the caller vouches for `n` elements.
+    unsafe {
+        let hi = if n > l { S::load_n(from.add(l), n - l) } else { S::zero() };
+        [S::load_n(from, n), hi]
+    }
+}
+
+/// # Safety
+/// As the body.
+#[inline(always)]
+unsafe fn average<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
+    let l = S::LANES;
+    // SAFETY: rows have `width` elements in the input; the output has one.
+    unsafe {
+        let (scale, shift) = (S::splat(a.scale), S::splat(a.shift));
+        let mut sum = 0.0f64;
+        for y in 0..a.height {
+            let row = a.input.add(y * a.input_row);
+            let mut sums = S::zero();
+            for x in (0..a.width).step_by(l) {
+                let n = (a.width - x).min(l);
+                let v = slope.value(S::fma(S::load_n(row.add(x), n), scale, shift));
+                sums = S::add(sums, S::and(v, first_lanes::<S>(n)));
+            }
+            sum += f64::from(S::sum(sums));
+        }
+        *a.out = (sum / (a.height * a.width) as f64) as f32;
+    }
+}
+
+impl BatchNormTrain {
+    /// Prepares a batch normalisation for one instruction set.
+    ///
+    /// # Errors
+    /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] if the spec contradicts itself
+    /// or its activation cannot be fused.
+    pub fn new(spec: BatchNormSpec, isa: Isa) -> Result<BatchNormTrain, KernelError> {
+        isa.require()?;
+        let class = spec.check(&spec.input, &spec.output)?;
+        Ok(BatchNormTrain {
+            spec,
+            class,
+            moments: entry::<MomentsRows, MomentsArgs>(isa),
+            normalise: entry::<NormalisePlane, NormaliseArgs>(isa),
+            tasks: spec.input.channels.min(MAX_TASKS),
+        })
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// Runs all tasks on this thread.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    pub fn run(
+        &self,
+        inputs: &BatchNormInputs<'_>,
+        output: &mut [f32],
+        mean: &mut [f32],
+        variance: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let outputs = BatchNormOutputs {
+            output: Output::new(output),
+            mean: Output::new(mean),
+            variance: Output::new(variance),
+        };
+        // SAFETY: all tasks on one thread.
+        unsafe { self.run_tasks(0..self.tasks, inputs, &outputs) }
+    }
+
+    /// Runs some tasks.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    ///
+    /// # Safety
+    /// Calls that run at the same time with the same outputs name disjoint tasks; outputs overlap
+    /// no other argument.
+    pub unsafe fn run_tasks(
+        &self,
+        tasks: Range<usize>,
+        inputs: &BatchNormInputs<'_>,
+        outputs: &BatchNormOutputs<'_>,
+    ) -> Result<(), KernelError> {
+        let BatchNormSpec { input, output, residual, .. } = &self.spec;
+        require_len(NAME, "the input", input.end(), inputs.input.len())?;
+        require_len(NAME, "gamma", input.channels, inputs.gamma.len())?;
+        require_len(NAME, "beta", input.channels, inputs.beta.len())?;
+        require_len(NAME, "the output", output.end(), outputs.output.len())?;
+        require_len(NAME, "the mean", input.channels, outputs.mean.len())?;
+        require_len(NAME, "the variance", input.channels, outputs.variance.len())?;
+        if let Some(residual) = residual {
+            let found = inputs.residual.map_or(0, <[f32]>::len);
+            require_len(NAME, "the residual", residual.end(), found)?;
+        }
+        require(NAME, tasks.end <= self.tasks, || format!("tasks {tasks:?} of {}", self.tasks))?;
+        for task in tasks {
+            for channel in part(input.channels, self.tasks, task) {
+                // SAFETY: lengths are checked; this task alone writes this channel.
+                unsafe { self.channel(channel, inputs, outputs) };
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread writes this channel.
+    unsafe fn channel(
+        &self,
+        channel: usize,
+        inputs: &BatchNormInputs<'_>,
+        outputs: &BatchNormOutputs<'_>,
+    ) {
+        let BatchNormSpec { input, output, residual, tail, .. } = &self.spec;
+        let mut all = Moments::default();
+        let band = (BAND / input.width).clamp(1, input.height);
+        for image in 0..input.images {
+            for y in (0..input.height).step_by(band) {
+                let rows = band.min(input.height - y);
+                let mut out = [0.0f32; 3];
+                let args = MomentsArgs {
+                    input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, y, 0)),
+                    rows,
+                    width: input.width,
+                    row_stride: input.row_stride,
+                    out: &mut out,
+                };
+                // SAFETY: the rows exist.
+                unsafe { (self.moments)(&args) };
+                let [near, rest, squares] = out.map(f64::from);
+                let count = (rows * input.width) as f64;
+                let (mean, squares) = (near + rest / count, squares - rest * rest / count);
+                all = all.merge(Moments { count, mean, squares });
+            }
+        }
+        let (mean, variance) = (all.mean as f32, (all.squares / all.count) as f32);
+        // SAFETY: there is one of each per channel.
+        unsafe {
+            *outputs.mean.ptr().add(channel) = mean;
+            *outputs.variance.ptr().add(channel) = variance;
+        }
+        let affine = self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance);
+        for image in 0..input.images {
+            let added = match (residual, inputs.residual) {
+                (Some(layout), Some(residual)) => {
+                    residual.as_ptr().wrapping_add(layout.index(image, channel, 0, 0))
+                }
+                _ => std::ptr::null(),
+            };
+            let args = NormaliseArgs {
+                input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, 0, 0)),
+                input_row: input.row_stride,
+                height: input.height,
+                width: input.width,
+                scale: affine.scale,
+                shift: affine.shift,
+                class: self.class,
+                residual: added,
+                residual_row: residual.map_or(0, |layout| layout.row_stride),
+                tail: *tail,
+                out: outputs.output.ptr().wrapping_add(output.index(image, channel, 0, 0)),
+                out_row: output.row_stride,
+            };
+            // SAFETY: the plane exists in all tensors.
+            unsafe { (self.normalise)(&args) };
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! The gradient of batch normalisation by the statistics of the batch, with that of what follows.
+//!
+//! With `g` the gradient of the normalised and scaled tensor, `n` elements per channel and
+//! `d = 1 / sqrt(variance + eps)`:
+//!
+//! ```text
+//! dbeta  = sum g
+//! dgamma = d sum g (x - mean)
+//! dx     = gamma d (g - dbeta / n - (x - mean) d dgamma / n)
+//! ```
+//!
+//! `g` is the given gradient, brought back through the pooling and the activation on the way; what
+//! those need is computed again from `x`, with the same bits as in the forward pass, so that neither
+//! masks nor positions are stored. As in the forward pass a task is some channels: a first pass over
+//! a channel's planes for the sums, a second for `dx`.
+
+use std::ops::Range;
+
+use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, load_pair};
+use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
+use crate::conv::Tail;
+use crate::error::{KernelError, require, require_len};
+use crate::isa::Isa;
+use crate::output::{Output, part};
+use crate::planar::Planar;
+use crate::simd::{Body, Entry, Simd, entry};
+
+const NAME: &str = "batch norm gradient";
+
+/// The operands of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormGradInputs<'a> {
+    /// The input of the forward pass.
+    pub input: &'a [f32],
+    /// The gradient of what the forward pass stored.
+    pub gradient: &'a [f32],
+    /// One factor per channel.
+    pub gamma: &'a [f32],
+    /// One addend per channel.
+    pub beta: &'a [f32],
+    /// The mean of each channel, as the forward pass found it.
+    pub mean: &'a [f32],
+    /// The biased variance of each channel.
+    pub variance: &'a [f32],
+}
+
+/// The results of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormGradOutputs<'a> {
+    /// The gradient of the input.
+    pub input: Output<'a>,
+    /// The gradient of gamma.
+    pub gamma: Output<'a>,
+    /// The gradient of beta.
+    pub beta: Output<'a>,
+    /// The sum of each channel of the gradient of the input, which is that of a bias added before
+    /// the normalisation (and would be zero, but for rounding).
+    pub bias: Option<Output<'a>>,
+}
+
+/// A prepared gradient of a batch normalisation.
+pub struct BatchNormGrad {
+    spec: BatchNormSpec,
+    gradient: Planar,
+    output: Planar,
+    class: Class,
+    sums: Entry<SumsArgs>,
+    apply: Entry<ApplyArgs>,
+    tasks: usize,
+}
+
+/// One plane of all tensors read.
+#[derive(Clone, Copy)]
+struct Plane {
+    input: *const f32,
+    input_row: usize,
+    gradient: *const f32,
+    gradient_row: usize,
+    height: usize,
+    width: usize,
+    scale: f32,
+    shift: f32,
+    mean: f32,
+    class: Class,
+    tail: Tail,
+}
+
+/// What is done with each vector of the input and of `g`.
+trait Sink<S: Simd> {
+    /// Whether the vectors that it returns are to be stored.
+    const STORES: bool;
+
+    /// # Safety
+    /// The instruction set is present.
+    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V;
+}
+
+/// Sums of `g` and of `g (x - mean)`.
+struct Sums<S: Simd> {
+    mean: S::V,
+    g: S::V,
+    product: S::V,
+}
+
+impl<S: Simd> Sink<S> for Sums<S> {
+    const STORES: bool = false;
+
+    #[inline(always)]
+    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
+        // SAFETY: pure arithmetic.
+        unsafe {
+            let g = S::and(g, valid);
+            self.g = S::add(self.g, g);
+            self.product = S::fma(g, S::sub(x, self.mean), self.product);
+            g
+        }
+    }
+}
+
+/// `k (g - a - (x - mean) b)`, and the sum of it.
+struct Apply<S: Simd> {
+    mean: S::V,
+    k: S::V,
+    a: S::V,
+    b: S::V,
+    sum: S::V,
+}
+
+impl<S: Simd> Sink<S> for Apply<S> {
+    const STORES: bool = true;
+
+    #[inline(always)]
+    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
+        // SAFETY: pure arithmetic.
+        unsafe {
+            let deviation = S::sub(self.mean, x);
+            let v = S::mul(self.k, S::fma(deviation, self.b, S::sub(g, self.a)));
+            self.sum = S::add(self.sum, S::and(v, valid));
+            v
+        }
+    }
+}
+
+/// Visits a plane.
+///
+/// # Safety
+/// The plane exists in all tensors; `out` is as large as the input's where the sink stores.
+#[inline(always)]
+unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
+    p: &Plane,
+    slope: A,
+    sink: &mut K,
+    out: *mut f32,
+    out_row: usize,
+) {
+    let l = S::LANES;
+    // SAFETY: rows have `width` elements in input and output, and those of the gradient as many as
+    // the tail leaves.
+    unsafe {
+        let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
+        let ones = first_lanes::<S>(l);
+        let row = |y: usize| p.input.add(y * p.input_row);
+        match p.tail {
+            Tail::Store => {
+                for y in 0..p.height {
+                    let (x_row, g_row) = (row(y), p.gradient.add(y * p.gradient_row));
+                    let out = out.wrapping_add(y * out_row);
+                    let mut x = 0;
+                    while x + l <= p.width {
+                        let v = S::load(x_row.add(x));
+                        let g = slope.gradient(S::fma(v, scale, shift), S::load(g_row.add(x)));
+                        let d = sink.take(v, g, ones);
+                        if K::STORES {
+                            S::store(out.add(x), d);
+                        }
+                        x += l;
+                    }
+                    if x < p.width {
+                        let n = p.width - x;
+                        let v = S::load_partial(x_row.add(x), n);
+                        let g = S::load_partial(g_row.add(x), n);
+                        let g = slope.gradient(S::fma(v, scale, shift), g);
+                        let d = sink.take(v, g, first_lanes::<S>(n));
+                        if K::STORES {
+                            S::store_partial(out.add(x), d, n);
+                        }
+                    }
+                }
+            }
+            Tail::GlobalAverage => {
+                let mean = S::splat(*p.gradient / (p.height * p.width) as f32);
+                for y in 0..p.height {
+                    rest::<S, A, K>(p, slope, sink, y, mean, out.wrapping_add(y * out_row));
+                }
+            }
+            Tail::MaxPool2 => {
+                for y in 0..p.height / 2 {
+                    let rows = [row(2 * y), row(2 * y + 1)];
+                    let outs = [
+                        out.wrapping_add(2 * y * out_row),
+                        out.wrapping_add((2 * y + 1) * out_row),
+                    ];
+                    let g_row = p.gradient.add(y * p.gradient_row);
+                    let pairs = p.width / 2;
+                    for x in (0..p.width).step_by(2 * l) {
+                        // Windows that are whole; a last odd column is in none.
+                        let n = (p.width - x).min(2 * l);
+                        let windows = pairs.saturating_sub(x / 2).min(l);
+                        let g = if windows > 0 {
+                            S::load_n(g_row.add(x / 2), windows)
+                        } else {
+                            S::zero()
+                        };
+                        pool_window::<S, A, K>(p, slope, sink, [x, n], rows, outs, g);
+                    }
+                }
+                if p.height % 2 == 1 {
+                    let y = p.height - 1;
+                    rest::<S, A, K>(p, slope, sink, y, S::zero(), out.wrapping_add(y * out_row));
+                }
+            }
+        }
+    }
+}
+
+/// A row whose elements all have the gradient `g`.
+///
+/// # Safety
+/// As [`visit`].
+#[inline(always)]
+unsafe fn rest<S: Simd, A: Slope<S>, K: Sink<S>>(
+    p: &Plane,
+    slope: A,
+    sink: &mut K,
+    y: usize,
+    g: S::V,
+    out: *mut f32,
+) {
+    let l = S::LANES;
+    // SAFETY: as the caller's.
+    unsafe {
+        let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
+        let row = p.input.add(y * p.input_row);
+        for x in (0..p.width).step_by(l) {
+            let n = (p.width - x).min(l);
+            let v = S::load_n(row.add(x), n);
+            let g = slope.gradient(S::fma(v, scale, shift), g);
+            let d = sink.take(v, g, first_lanes::<S>(n));
+            if K::STORES {
+                S::store_n(out.add(x), d, n);
+            }
+        }
+    }
+}
+
+/// The `n` columns from `x` on of two rows, in windows of 2 x 2 whose maximum has the gradient `g`;
+/// of several largest elements the first has all of it.
+///
+/// # Safety
+/// As [`visit`].
+#[inline(always)]
+unsafe fn pool_window<S: Simd, A: Slope<S>, K: Sink<S>>(
+    p: &Plane,
+    slope: A,
+    sink: &mut K,
+    [x, n]: [usize; 2],
+    rows: [*const f32; 2],
+    outs: [*mut f32; 2],
+    g: S::V,
+) {
+    let l = S::LANES;
+    // SAFETY: as the caller's.
+    unsafe {
+        let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
+        let mut v = [S::zero(); 4];
+        for r in 0..2 {
+            let [lo, hi] = load_pair::<S>(rows[r].add(x), n);
+            (v[2 * r], v[2 * r + 1]) = S::deinterleave(lo, hi);
+        }
+        let mut normal = [S::zero(); 4];
+        let mut value = [S::zero(); 4];
+        for i in 0..4 {
+            normal[i] = S::fma(v[i], scale, shift);
+            value[i] = slope.value(normal[i]);
+        }
+        let largest = S::max(S::max(value[0], value[1]), S::max(value[2], value[3]));
+        let valid = [first_lanes::<S>(n.div_ceil(2)), first_lanes::<S>(n / 2)];
+        let mut left = g;
+        let mut d = [S::zero(); 4];
+        for i in 0..4 {
+            let smaller = S::lt(value[i], largest);
+            let own = S::select(smaller, S::zero(), left);
+            left = S::select(smaller, left, S::zero());
+            d[i] = sink.take(v[i], slope.gradient(normal[i], own), valid[i % 2]);
+        }
+        if K::STORES {
+            for r in 0..2 {
+                let (lo, hi) = S::interleave(d[2 * r], d[2 * r + 1]);
+                S::store_n(outs[r].add(x), lo, n.min(l));
+                if n > l {
+                    S::store_n(outs[r].add(x + l), hi, n - l);
+                }
+            }
+        }
+    }
+}
+
+struct SumsArgs {
+    plane: Plane,
+    /// Sums of `g` and of `g (x - mean)`.
+    out: *mut [f32; 2],
+}
+
+struct SumsPlane;
+
+impl Body<SumsArgs> for SumsPlane {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &SumsArgs) {
+        let p = &a.plane;
+        // SAFETY: passed on; nothing is stored.
+        unsafe {
+            let mut sums = Sums::<S> { mean: S::splat(p.mean), g: S::zero(), product: S::zero() };
+            let out = std::ptr::null_mut();
+            with_slope!(S, p.class, slope => visit::<S, _, _>(p, slope, &mut sums, out, 0));
+            *a.out = [S::sum(sums.g), S::sum(sums.product)];
+        }
+    }
+}
+
+struct ApplyArgs {
+    plane: Plane,
+    k: f32,
+    a: f32,
+    b: f32,
+    out: *mut f32,
+    out_row: usize,
+    /// The sum of what is stored.
+    sum: *mut f32,
+}
+
+struct ApplyPlane;
+
+impl Body<ApplyArgs> for ApplyPlane {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &ApplyArgs) {
+        let p = &a.plane;
+        // SAFETY: passed on.
+        unsafe {
+            let mut apply = Apply::<S> {
+                mean: S::splat(p.mean),
+                k: S::splat(a.k),
+                a: S::splat(a.a),
+                b: S::splat(a.b),
+                sum: S::zero(),
+            };
+            with_slope!(S, p.class, slope => {
+                visit::<S, _, _>(p, slope, &mut apply, a.out, a.out_row);
+            });
+            *a.sum = S::sum(apply.sum);
+        }
+    }
+}
+
+impl BatchNormGrad {
+    /// Prepares the gradient of the batch normalisation `spec` without a residual. `gradient` is
+    /// the layout of the gradient of what it stores, `output` that of the gradient to be computed.
+    ///
+    /// # Errors
+    /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] if the spec contradicts itself
+    /// or its activation cannot be fused.
+    pub fn new(
+        spec: BatchNormSpec,
+        gradient: Planar,
+        output: Planar,
+        isa: Isa,
+    ) -> Result<BatchNormGrad, KernelError> {
+        isa.require()?;
+        let class = spec.check(&spec.input, &gradient)?;
+        output.check(NAME, "the output")?;
+        let shape = |p: &Planar| [p.images, p.channels, p.height, p.width];
+        require(NAME, spec.residual.is_none() && shape(&output) == shape(&spec.input), || {
+            format!("{:?} for {spec:?}", shape(&output))
+        })?;
+        Ok(BatchNormGrad {
+            spec,
+            gradient,
+            output,
+            class,
+            sums: entry::<SumsPlane, SumsArgs>(isa),
+            apply: entry::<ApplyPlane, ApplyArgs>(isa),
+            tasks: spec.input.channels.min(MAX_TASKS),
+        })
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// Runs all tasks on this thread.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    pub fn run(
+        &self,
+        inputs: &BatchNormGradInputs<'_>,
+        outputs: &mut BatchNormGradOutputs<'_>,
+    ) -> Result<(), KernelError> {
+        // SAFETY: all tasks on one thread.
+        unsafe { self.run_tasks(0..self.tasks, inputs, outputs) }
+    }
+
+    /// Runs some tasks.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    ///
+    /// # Safety
+    /// Calls that run at the same time with the same outputs name disjoint tasks; outputs overlap
+    /// no other argument.
+    pub unsafe fn run_tasks(
+        &self,
+        tasks: Range<usize>,
+        inputs: &BatchNormGradInputs<'_>,
+        outputs: &BatchNormGradOutputs<'_>,
+    ) -> Result<(), KernelError> {
+        let channels = self.spec.input.channels;
+        require_len(NAME, "the input", self.spec.input.end(), inputs.input.len())?;
+        require_len(NAME, "the gradient", self.gradient.end(), inputs.gradient.len())?;
+        for (what, slice) in [
+            ("gamma", inputs.gamma),
+            ("beta", inputs.beta),
+            ("the mean", inputs.mean),
+            ("the variance", inputs.variance),
+        ] {
+            require_len(NAME, what, channels, slice.len())?;
+        }
+        require_len(NAME, "the output", self.output.end(), outputs.input.len())?;
+        require_len(NAME, "the gradient of gamma", channels, outputs.gamma.len())?;
+        require_len(NAME, "the gradient of beta", channels, outputs.beta.len())?;
+        if let Some(bias) = &outputs.bias {
+            require_len(NAME, "the gradient of the bias", channels, bias.len())?;
+        }
+        require(NAME, tasks.end <= self.tasks, || format!("tasks {tasks:?} of {}", self.tasks))?;
+        for task in tasks {
+            for channel in part(channels, self.tasks, task) {
+                // SAFETY: lengths are checked; this task alone writes this channel.
+                unsafe { self.channel(channel, inputs, outputs) };
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread writes this channel.
+    unsafe fn channel(
+        &self,
+        channel: usize,
+        inputs: &BatchNormGradInputs<'_>,
+        outputs: &BatchNormGradOutputs<'_>,
+    ) {
+        let (x, dy, dx) = (&self.spec.input, &self.gradient, &self.output);
+        let (gamma, mean) = (inputs.gamma[channel], inputs.mean[channel]);
+        let affine = self.spec.affine(gamma, inputs.beta[channel], mean, inputs.variance[channel]);
+        let plane = |image: usize| Plane {
+            input: inputs.input.as_ptr().wrapping_add(x.index(image, channel, 0, 0)),
+            input_row: x.row_stride,
+            gradient: inputs.gradient.as_ptr().wrapping_add(dy.index(image, channel, 0, 0)),
+            gradient_row: dy.row_stride,
+            height: x.height,
+            width: x.width,
+            scale: affine.scale,
+            shift: affine.shift,
+            mean,
+            class: self.class,
+            tail: self.spec.tail,
+        };
+        let (mut sum, mut product) = (0.0f64, 0.0f64);
+        for image in 0..x.images {
+            let mut out = [0.0f32; 2];
+            // SAFETY: the plane exists in all tensors.
+            unsafe { (self.sums)(&SumsArgs { plane: plane(image), out: &mut out }) };
+            sum += f64::from(out[0]);
+            product += f64::from(out[1]);
+        }
+        let count = (x.images * x.height * x.width) as f64;
+        let mut bias = 0.0f64;
+        for image in 0..x.images {
+            let mut total = 0.0f32;
+            let args = ApplyArgs {
+                plane: plane(image),
+                k: (f64::from(gamma) * affine.inverse) as f32,
+                a: (sum / count) as f32,
+                b: (product * affine.inverse * affine.inverse / count) as f32,
+                out: outputs.input.ptr().wrapping_add(dx.index(image, channel, 0, 0)),
+                out_row: dx.row_stride,
+                sum: &mut total,
+            };
+            // SAFETY: as above.
+            unsafe { (self.apply)(&args) };
+            bias += f64::from(total);
+        }
+        // SAFETY: there is one of each per channel.
+        unsafe {
+            *outputs.gamma.ptr().add(channel) = (product * affine.inverse) as f32;
+            *outputs.beta.ptr().add(channel) = sum as f32;
+            if let Some(to) = &outputs.bias {
+                *to.ptr().add(channel) = bias as f32;
+            }
+        }
+    }
+}
