@@ -8,6 +8,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::{Color, Format, Global};
@@ -96,6 +97,18 @@ impl Output {
         if io::stderr().is_terminal() {
             self.note(text);
         }
+    }
+
+    /// A bar on stderr for what takes a while; nothing where nobody is watching.
+    pub(crate) fn bar(&self, length: usize, what: &str) -> ProgressBar {
+        let target = match self.quiet || !io::stderr().is_terminal() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left {{msg}}");
+        let style = ProgressStyle::with_template(&template);
+        let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+        style.map_or(bar.clone(), |style| bar.with_style(style))
     }
 
     /// Tells what went wrong, and the ways out.

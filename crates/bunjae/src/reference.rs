@@ -24,8 +24,14 @@ fn page() -> String {
     let own = |arg: &&Arg| !arg.is_global_set();
     page.push_str("Options of every command:\n\n");
     program.get_arguments().filter(everywhere).for_each(|arg| option(&mut page, arg));
-    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
-        let _ = writeln!(page, "\n## bunjae {}\n", command.get_name());
+    let is_own = |command: &&Command| command.get_name() != "help";
+    let commands = program.get_subcommands().filter(is_own).flat_map(|command| {
+        let inner = command.get_subcommands().filter(is_own);
+        let inner = inner.map(|inner| (format!("{} ", command.get_name()), inner));
+        std::iter::once((String::new(), command)).chain(inner)
+    });
+    for (outer, command) in commands {
+        let _ = writeln!(page, "\n## bunjae {outer}{}\n", command.get_name());
         let mut command = command.clone();
         let usage = command.render_usage().to_string();
         let _ = writeln!(page, "```text\n{}\n```\n", usage.trim_start_matches("Usage: "));

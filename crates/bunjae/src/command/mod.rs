@@ -2,6 +2,7 @@
 
 mod annotate;
 mod bench;
+mod data;
 mod diff;
 mod inspect;
 mod new;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Bench(Box<bench::Bench>),
     Annotate(Box<annotate::Annotate>),
     Predict(Box<predict::Predict>),
+    Data(data::Data),
 }
 
 /// How a command that did not fail came out.
@@ -47,5 +49,6 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Bench(bench) => bench.run(output),
         Command::Annotate(annotate) => annotate.run(output),
         Command::Predict(predict) => predict.run(output),
+        Command::Data(data) => data.run(output),
     }
 }

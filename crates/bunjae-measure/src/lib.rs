@@ -1,0 +1,10 @@
+//! Measuring what a model does.
+//!
+//! Owns the metrics of classification as plain functions over labels and probabilities
+//! ([`metrics`]). Sums run in the order of the pictures, so one list gives one figure.
+//!
+//! Never here: decoding of pictures, kernels and compilation, training, laying out reports,
+//! printing.
+#![forbid(unsafe_code)]
+
+pub mod metrics;
