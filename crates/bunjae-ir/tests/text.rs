@@ -6,7 +6,7 @@
 use bunjae_ir::examples::examples;
 use bunjae_ir::op::{Binary, Conv2d, Groups, PadMode, Unary};
 use bunjae_ir::{Dim, Graph, GraphError, Op, TensorType, Weights, op};
-use bunjae_tensor::{DType, Random, Tensor};
+use bunjae_tensor::{DType, Random, Tensor, TensorError};
 use bunjae_testkit::random_graph::random_graph;
 
 /// A text with every kind of statement, and settings of every form.
@@ -153,6 +153,48 @@ fn long_weights_can_be_elided_for_reading() {
     assert!(error.to_string().contains("printed for reading, not for parsing"), "{error}");
     let error = Graph::parse(&text.replace("i8[17]", "i8[16] frozen")).unwrap_err();
     assert!(error.to_string().contains("printed for reading"), "{error}");
+}
+
+#[test]
+fn elements_can_be_kept_apart_from_the_text() {
+    for graph in example_graphs() {
+        let mut kept = Vec::new();
+        let text = graph.to_text_apart(|tensor| {
+            kept.push(tensor.clone());
+            kept.len() as u64 * 64
+        });
+        let parsed = Graph::parse_apart(&text, |dtype, shape, place| {
+            let tensor = kept[usize::try_from(place).unwrap() / 64 - 1].clone();
+            assert_eq!((tensor.dtype(), tensor.shape()), (dtype, shape));
+            Ok(tensor)
+        });
+        assert_eq!(parsed.unwrap(), graph);
+    }
+}
+
+#[test]
+fn elements_apart_are_read_only_where_they_are_expected() {
+    let text = "graph @apart\nw    @w: f32[2] = at(64)\nout  @w ; \"y\"\n";
+    let error = Graph::parse(text).unwrap_err();
+    assert_eq!((error.line, error.column), (2, 19));
+    assert!(error.to_string().contains("kept apart from the text"), "{error}");
+    let refused = |text: &str| {
+        let zeros = |dtype, shape: &[usize], _| Tensor::zeros(dtype, shape);
+        Graph::parse_apart(text, zeros).unwrap_err().problem.to_string()
+    };
+    for value in ["[1, 2]", "zeros", "full(1)", "elided(hash=0)"] {
+        let problem = refused(&text.replace("at(64)", value));
+        assert!(problem.starts_with("expected the place of the elements"), "{problem}");
+    }
+    assert!(refused(&text.replace("64", "-1")).starts_with("expected a whole number"));
+    assert!(refused(&text.replace("64", "99999999999999999999")).contains("a whole number"));
+    let huge = refused(&text.replace("f32[2]", "f32[99999999999,99]"));
+    assert!(huge.contains("larger than the limit"), "{huge}");
+    let short = |_: DType, shape: &[usize], _| {
+        Err(TensorError::Length { shape: shape.to_vec(), expected: 2, found: 1 })
+    };
+    let error = Graph::parse_apart(text, short).unwrap_err();
+    assert!(error.to_string().contains("but 1 were given"), "{error}");
 }
 
 /// The graphs of all examples, their weights filled with random bytes.

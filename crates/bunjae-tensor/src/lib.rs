@@ -18,4 +18,4 @@ pub use compare::{Difference, Tolerance, compare};
 pub use dtype::{DType, Element};
 pub use number::{Number, Real, Wide};
 pub use random::Random;
-pub use tensor::{MAX_BYTES, Tensor, TensorError, element_count};
+pub use tensor::{MAX_BYTES, SharedBytes, Tensor, TensorError, element_count};

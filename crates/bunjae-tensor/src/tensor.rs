@@ -33,6 +33,12 @@ pub enum TensorError {
         /// The number of elements given.
         found: usize,
     },
+    /// Shared memory in which the elements do not begin on a 64-byte boundary.
+    #[error("the elements begin at byte {start}, which is no multiple of 64 in memory")]
+    Alignment {
+        /// The first byte, counted from the beginning of the memory.
+        start: usize,
+    },
     /// The elements were asked for as another type than they have.
     #[error("the tensor holds {found}, not {expected}")]
     DType {
@@ -55,8 +61,28 @@ struct Line([u8; 64]);
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
-    lines: Arc<Vec<Line>>,
+    storage: Storage,
 }
+
+/// Where the elements are.
+#[derive(Clone)]
+enum Storage {
+    Own(Arc<Vec<Line>>),
+    /// From a byte of somebody else's memory on.
+    Shared {
+        owner: SharedBytes,
+        start: usize,
+    },
+}
+
+impl From<Vec<Line>> for Storage {
+    fn from(lines: Vec<Line>) -> Storage {
+        Storage::Own(Arc::new(lines))
+    }
+}
+
+/// Memory that tensors lie in without owning it alone, such as a file mapped into memory.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The product of `shape`, or `None` where it does not fit a `usize`.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
@@ -74,7 +100,7 @@ impl Tensor {
             .filter(|&bytes| bytes <= MAX_BYTES)
             .ok_or_else(|| TensorError::TooLarge { dtype, shape: shape.to_vec() })?;
         let lines = bytemuck::zeroed_vec(bytes.div_ceil(64));
-        Ok(Tensor { dtype, shape: shape.to_vec(), lines: Arc::new(lines) })
+        Ok(Tensor { dtype, shape: shape.to_vec(), storage: lines.into() })
     }
 
     /// A tensor with the given elements in row-major order.
@@ -109,12 +135,42 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// A tensor whose elements stay where they are, in the machine's (little-endian) order from
+    /// the byte `start` on. It is copied on the first write. `owner` has to give the same bytes
+    /// each time.
+    ///
+    /// # Errors
+    /// [`TensorError::Length`] where the memory ends before the elements do (counted in elements),
+    /// [`TensorError::Alignment`], [`TensorError::TooLarge`].
+    pub fn from_shared(
+        dtype: DType,
+        shape: &[usize],
+        owner: SharedBytes,
+        start: usize,
+    ) -> Result<Self, TensorError> {
+        let expected = element_count(shape);
+        let len = expected.and_then(|count| count.checked_mul(dtype.size()));
+        let Some(len) = len.filter(|&len| len <= MAX_BYTES) else {
+            return Err(TensorError::TooLarge { dtype, shape: shape.to_vec() });
+        };
+        let rest = (*owner).as_ref().get(start..).unwrap_or_default();
+        if rest.len() < len {
+            let (shape, found) = (shape.to_vec(), rest.len() / dtype.size());
+            let expected = expected.unwrap_or(usize::MAX);
+            return Err(TensorError::Length { shape, expected, found });
+        }
+        if !(rest.as_ptr() as usize).is_multiple_of(64) {
+            return Err(TensorError::Alignment { start });
+        }
+        Ok(Tensor { dtype, shape: shape.to_vec(), storage: Storage::Shared { owner, start } })
+    }
+
     /// A tensor without dimensions that holds one element.
     pub fn scalar<T: Element>(value: T) -> Self {
         let mut line = Line::zeroed();
         let bytes = bytemuck::bytes_of(&value);
         line.0[..bytes.len()].copy_from_slice(bytes);
-        Tensor { dtype: T::DTYPE, shape: Vec::new(), lines: Arc::new(vec![line]) }
+        Tensor { dtype: T::DTYPE, shape: Vec::new(), storage: vec![line].into() }
     }
 
     /// The element type.
@@ -140,14 +196,29 @@ impl Tensor {
 
     /// The elements as bytes in the machine's order.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(self.lines.as_slice())[..self.len() * self.dtype.size()]
+        let count = self.len() * self.dtype.size();
+        match &self.storage {
+            Storage::Own(lines) => &bytemuck::cast_slice(lines.as_slice())[..count],
+            Storage::Shared { owner, start } => &(**owner).as_ref()[*start..start + count],
+        }
     }
 
     /// The elements as bytes, for writing; copies the storage first where it is shared.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let count = self.len() * self.dtype.size();
-        let lines: &mut Vec<Line> = Arc::make_mut(&mut self.lines);
-        &mut bytemuck::cast_slice_mut(lines.as_mut_slice())[..count]
+        if let Storage::Shared { .. } = &self.storage {
+            let mut lines: Vec<Line> = bytemuck::zeroed_vec(count.div_ceil(64));
+            bytemuck::cast_slice_mut(&mut lines)[..count].copy_from_slice(self.bytes());
+            self.storage = lines.into();
+        }
+        match &mut self.storage {
+            Storage::Own(lines) => {
+                let lines: &mut Vec<Line> = Arc::make_mut(lines);
+                &mut bytemuck::cast_slice_mut(lines.as_mut_slice())[..count]
+            }
+            // Became its own above.
+            Storage::Shared { .. } => &mut [],
+        }
     }
 
     /// The elements in row-major order.
@@ -218,7 +289,7 @@ impl Tensor {
         }
         let mut lines: Vec<Line> = bytemuck::zeroed_vec(bytes.len().div_ceil(64));
         bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(&bytes);
-        Tensor { dtype: self.dtype, shape, lines: Arc::new(lines) }
+        Tensor { dtype: self.dtype, shape, storage: lines.into() }
     }
 
     /// The tensor with the given indices of one axis set to zero bytes.
@@ -251,7 +322,7 @@ impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         self.dtype == other.dtype
             && self.shape == other.shape
-            && (Arc::ptr_eq(&self.lines, &other.lines) || self.bytes() == other.bytes())
+            && (std::ptr::eq(self.bytes(), other.bytes()) || self.bytes() == other.bytes())
     }
 }
 
@@ -287,6 +358,35 @@ mod tests {
         copy.elements_mut::<f32>().unwrap()[0] = 9.0;
         assert_eq!(original.elements::<f32>().unwrap(), [1.0, 2.0]);
         assert_eq!(copy.elements::<f32>().unwrap(), [9.0, 2.0]);
+    }
+
+    #[test]
+    fn shared_memory_is_read_in_place_and_copied_on_the_first_write() {
+        let numbers = Tensor::from_slice(&[40], &(0..40).collect::<Vec<i32>>()).unwrap();
+        struct Memory(Tensor);
+        impl AsRef<[u8]> for Memory {
+            fn as_ref(&self) -> &[u8] {
+                self.0.bytes()
+            }
+        }
+        let owner: SharedBytes = Arc::new(Memory(numbers.clone()));
+        let shared =
+            |shape: &[usize], start| Tensor::from_shared(DType::I32, shape, owner.clone(), start);
+        let mut tensor = shared(&[2, 3], 64).unwrap();
+        assert_eq!(tensor.elements::<i32>().unwrap(), [16, 17, 18, 19, 20, 21]);
+        assert_eq!(tensor.bytes().as_ptr(), numbers.bytes()[64..].as_ptr());
+        assert_eq!(tensor, tensor.clone());
+        tensor.elements_mut::<i32>().unwrap()[5] = -1;
+        assert_eq!(tensor.elements::<i32>().unwrap(), [16, 17, 18, 19, 20, -1]);
+        assert_eq!(numbers.elements::<i32>().unwrap()[21], 21);
+        assert_eq!(shared(&[24], 64).unwrap().len(), 24);
+        assert!(matches!(
+            shared(&[25], 64),
+            Err(TensorError::Length { expected: 25, found: 24, .. })
+        ));
+        assert!(matches!(shared(&[1], 1 << 40), Err(TensorError::Length { found: 0, .. })));
+        assert!(matches!(shared(&[1], 4), Err(TensorError::Alignment { start: 4 })));
+        assert!(matches!(shared(&[usize::MAX, 3], 0), Err(TensorError::TooLarge { .. })));
     }
 
     #[test]

@@ -184,6 +184,11 @@ pub enum ParseProblem {
         "the values of this weight are elided: the text was printed for reading, not for parsing"
     )]
     Elided,
+    /// A text whose values are kept elsewhere.
+    #[error(
+        "the values of this weight are kept apart from the text, in the file it was taken from"
+    )]
+    Apart,
     /// Lists in lists in lists.
     #[error("lists nest more than {0} deep")]
     TooDeep(usize),

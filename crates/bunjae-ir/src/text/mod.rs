@@ -20,7 +20,8 @@
 //! - `in` is an input, `w` a weight; `frozen` is a weight that training leaves alone. A weight's
 //!   value is the list of its elements in row-major order, or a generator: `zeros`, `ones`,
 //!   `full(0.5)`, `rand(seed=1)` (uniform in [-1, 1)), `randint(seed=1, low=-3, high=3)` (both ends
-//!   included). A printed graph never holds generators.
+//!   included). A printed graph never holds generators. In a file that keeps the elements beside the
+//!   text, the value is the place where they are: `at(128)` ([`Graph::parse_apart`]).
 //! - A node names its results by numbers, then stand its operator, operands, settings that differ
 //!   from the defaults, the types of its results, which have to be what inference gives, and its
 //!   name.
@@ -41,6 +42,8 @@ mod value;
 pub use error::{ParseError, ParseProblem};
 pub use print::Weights;
 
+use bunjae_tensor::{DType, Tensor, TensorError};
+
 use crate::graph::Graph;
 
 impl Graph {
@@ -52,7 +55,26 @@ impl Graph {
     /// # Errors
     /// [`ParseError`] says what is wrong where; reading stops at the first problem.
     pub fn parse(text: &str) -> Result<Graph, ParseError> {
-        parse::graph(text)
+        parse::graph(text, None)
+    }
+
+    /// Reads a text form in which weights stand as `at(128)`, their elements being kept elsewhere:
+    /// `read` finds those of a type and shape at a place. Other values are refused, so that the
+    /// text asks for no memory of its own.
+    ///
+    /// # Errors
+    /// As [`Graph::parse`]; and what `read` returns.
+    pub fn parse_apart(
+        text: &str,
+        mut read: impl FnMut(DType, &[usize], u64) -> Result<Tensor, TensorError>,
+    ) -> Result<Graph, ParseError> {
+        parse::graph(text, Some(&mut read))
+    }
+
+    /// The text form for [`Graph::parse_apart`]: `place` says where the elements of a weight are
+    /// kept, and is asked in the order of the weights.
+    pub fn to_text_apart(&self, place: impl FnMut(&Tensor) -> u64) -> String {
+        print::graph_apart(self, place)
     }
 
     /// The canonical text form, with the weights' values or without.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cursor::{Cursor, Name};
 use super::error::{ParseError, ParseProblem};
-use super::value;
+use super::value::{self, Reader};
 use crate::attr::{Attr, AttrError, AttrMap};
 use crate::graph::{Graph, TensorId};
 use crate::op::Op;
@@ -15,9 +15,9 @@ const MAX_NESTING: usize = 8;
 
 type Parsed<T> = Result<T, ParseError>;
 
-/// Reads a graph.
-pub(super) fn graph(text: &str) -> Parsed<Graph> {
-    let mut parser: Option<Parser> = None;
+/// Reads a graph. Where there is a reader, the elements of weights are kept elsewhere.
+pub(super) fn graph(text: &str, mut apart: Option<Reader<'_>>) -> Parsed<Graph> {
+    let mut parser: Option<Parser<'_>> = None;
     let mut last = (1, "");
     for (number, line) in (1..).zip(text.lines()) {
         let mut cursor = Cursor::new(number, line);
@@ -27,7 +27,7 @@ pub(super) fn graph(text: &str) -> Parsed<Graph> {
         }
         match &mut parser {
             Some(parser) => parser.statement(&mut cursor)?,
-            None => parser = Some(Parser::new(&mut cursor)?),
+            None => parser = Some(Parser::new(&mut cursor, apart.take())?),
         }
     }
     match parser {
@@ -45,18 +45,19 @@ pub(super) fn graph(text: &str) -> Parsed<Graph> {
     }
 }
 
-struct Parser {
+struct Parser<'r> {
     graph: Graph,
     results: BTreeMap<u64, TensorId>,
     inputs: BTreeMap<String, TensorId>,
     weights: BTreeMap<String, TensorId>,
     /// The number of elements that generators have made.
     generated: usize,
+    apart: Option<Reader<'r>>,
 }
 
-impl Parser {
+impl<'r> Parser<'r> {
     /// Reads `graph @name`.
-    fn new(cursor: &mut Cursor<'_>) -> Parsed<Parser> {
+    fn new(cursor: &mut Cursor<'_>, apart: Option<Reader<'r>>) -> Parsed<Parser<'r>> {
         let mut start = cursor.clone();
         if cursor.word() != "graph" {
             return Err(start.expected("`graph @name` as the first statement"));
@@ -69,6 +70,7 @@ impl Parser {
             inputs: BTreeMap::new(),
             weights: BTreeMap::new(),
             generated: 0,
+            apart,
         })
     }
 
@@ -135,7 +137,10 @@ impl Parser {
             _ => return Err(start.expected("`frozen` or `=`")),
         };
         cursor.expect('=', "and the weight's value")?;
-        let tensor = value::read(cursor, &ty, &mut self.generated)?;
+        let tensor = match &mut self.apart {
+            Some(read) => value::read_apart(cursor, &ty, read)?,
+            None => value::read(cursor, &ty, &mut self.generated)?,
+        };
         end(cursor)?;
         let added = self.graph.add_weight(&name, tensor, trainable);
         let id = added.map_err(|error| cursor.error_at(at, error))?;

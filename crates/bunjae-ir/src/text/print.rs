@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::value::write_elements;
 use super::{is_plain, is_plain_input};
-use crate::graph::{Graph, Node, Source, TensorId};
+use crate::graph::{Graph, Node, Source, TensorId, Value};
 use bunjae_tensor::Tensor;
 
 /// Whether weights are printed with their values.
@@ -32,6 +32,22 @@ macro_rules! put {
 
 /// Prints a graph.
 pub(super) fn graph(graph: &Graph, weights: Weights) -> String {
+    graph_with(graph, |tensor, text| {
+        if weights == Weights::Full || tensor.len() <= SHORT {
+            write_elements(tensor, text);
+        } else {
+            put!(text, "elided(hash={:016x})", hash(tensor));
+        }
+    })
+}
+
+/// Prints a graph whose weights' elements are kept elsewhere.
+pub(super) fn graph_apart(graph: &Graph, mut place: impl FnMut(&Tensor) -> u64) -> String {
+    graph_with(graph, |tensor, text| put!(text, "at({})", place(tensor)))
+}
+
+/// Prints a graph; `value` writes the values of a weight.
+fn graph_with(graph: &Graph, mut value: impl FnMut(&Tensor, &mut String)) -> String {
     let mut text = String::new();
     put!(text, "graph @{}\n", quoted_unless(is_plain(&graph.name), &graph.name));
     for (key, value) in &graph.metadata {
@@ -41,19 +57,15 @@ pub(super) fn graph(graph: &Graph, weights: Weights) -> String {
     // to the same ids. Only results are numbered.
     let mut numbers = vec![0u64; graph.value_count()];
     let mut results = 0;
-    for (id, value) in graph.values() {
-        match &value.source {
+    for (id, Value { ty, source }) in graph.values() {
+        match source {
             Source::Input { name } => {
-                put!(text, "in   {}: {}\n", input(name), value.ty);
+                put!(text, "in   {}: {ty}\n", input(name));
             }
             Source::Weight { name, tensor, trainable } => {
                 let frozen = if *trainable { "" } else { " frozen" };
-                put!(text, "w    {}: {}{frozen} = ", weight(name), value.ty);
-                if weights == Weights::Full || tensor.len() <= SHORT {
-                    write_elements(tensor, &mut text);
-                } else {
-                    put!(text, "elided(hash={:016x})", hash(tensor));
-                }
+                put!(text, "w    {}: {ty}{frozen} = ", weight(name));
+                value(tensor, &mut text);
                 text.push('\n');
             }
             Source::Node { node, slot } => {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use bunjae_tensor::{DType, Element, Random, Tensor, element_count};
+use bunjae_tensor::{DType, Element, Random, Tensor, TensorError, element_count};
 
 use super::cursor::Cursor;
 use super::error::{ParseError, ParseProblem};
@@ -136,6 +136,32 @@ pub(super) fn write_elements(tensor: &Tensor, text: &mut String) {
     text.push(']');
 }
 
+/// Finds the elements of a weight that are kept elsewhere, of a type and shape, at a place.
+pub(super) type Reader<'r> = &'r mut dyn FnMut(DType, &[usize], u64) -> Result<Tensor, TensorError>;
+
+/// Reads the place `at(128)` of the elements of a weight of type `ty`, and finds them there.
+pub(super) fn read_apart(
+    cursor: &mut Cursor<'_>,
+    ty: &TensorType,
+    read: &mut Reader<'_>,
+) -> Result<Tensor, ParseError> {
+    let at = cursor.place();
+    let Some(shape) = ty.fixed_shape() else {
+        return Err(cursor.error_at(at, ParseProblem::SymbolicWeight(ty.clone())));
+    };
+    let mut start = cursor.clone();
+    if cursor.word() != "at" {
+        return Err(start.expected("the place of the elements, such as `at(128)`"));
+    }
+    cursor.expect('(', "and the place")?;
+    let mut start = cursor.clone();
+    let digits = cursor.take_while(|c| c.is_ascii_digit());
+    let place = digits.parse().map_err(|_| start.expected("a whole number"))?;
+    cursor.expect(')', "after the place")?;
+    read(ty.dtype, &shape, place)
+        .map_err(|error| cursor.error_at(at, ParseProblem::Graph(error.into())))
+}
+
 /// Reads the value of a weight of type `ty`: a list of elements or a generator.
 ///
 /// `generated` counts the elements that generators have made so far.
@@ -158,6 +184,9 @@ pub(super) fn read(
     }
     let mut start = cursor.clone();
     let generator = cursor.word();
+    if generator == "at" {
+        return Err(cursor.error_at(at, ParseProblem::Apart));
+    }
     if !["zeros", "ones", "full", "rand", "randint", "elided"].contains(&generator) {
         return Err(start.expected(
             "the elements in `[...]`, or one of `zeros`, `ones`, `full`, `rand`, `randint`",
