@@ -50,15 +50,18 @@
 //! its value there by at most `4e-6` of the largest element of the tensor; integers are equal. That is what the
 //! kernels' activations (a few units in the last place), sums in f32 and Winograd convolutions leave.
 //! For a network of the zoo's depth with random weights the tests ask for `1e-4`.
-#![allow(unsafe_code, reason = "memory shared between threads; confined to runtime::memory")]
+#![allow(unsafe_code, reason = "memory shared between threads, mapped files: `runtime`, `file`")]
 
+mod artefact;
 mod compile;
 mod error;
+mod file;
 mod network;
 mod runtime;
 
+pub use artefact::{ArtefactError, OpenError, OpenProblem, SaveError};
 pub use bunjae_kernels::{Isa, IsaSet, multiply_add_peak};
 pub use compile::CompileOptions;
 pub use error::{CompileError, RunError};
-pub use network::{Batch, Network};
+pub use network::{Batch, LoadOptions, Network};
 pub use runtime::{Explanation, Input, Model, Output, Port, Profile, Session, StepReport};

@@ -1,14 +1,18 @@
 //! A network: what is compiled once, and shared by all batch sizes and sessions.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
 use bunjae_kernels::Isa;
+use bunjae_tensor::SharedBytes;
 
+use crate::artefact::{self, ArtefactError, OpenError, OpenProblem, SaveError, Stored};
 use crate::compile::store::Store;
 use crate::compile::{self, CompileOptions, Target};
 use crate::error::CompileError;
+use crate::file;
 use crate::runtime::Model;
 
 /// Models kept for the sizes used last; another one is planned again when it is asked for.
@@ -27,6 +31,17 @@ pub enum Batch {
     Fixed(usize),
     /// The first input has no axes, or its first is no single symbol.
     None,
+}
+
+/// What a stored network is loaded for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// The instruction set; the best that this machine has, or that the environment names, where
+    /// none is given. For another one than it was stored for, weights are packed anew.
+    pub isa: Option<Isa>,
+    /// The number of threads that a session uses unless told otherwise; that of the network where
+    /// none is given.
+    pub threads: Option<usize>,
 }
 
 /// A graph compiled for an instruction set, with a batch size that is left open: the simplified
@@ -70,6 +85,70 @@ impl Network {
             network.model_for(&sizes)?;
         }
         Ok(network)
+    }
+
+    /// The network as bytes: the graph, the choices, the weights, and what is packed of them. Loaded
+    /// with [`Network::from_bytes`], it computes the same to the last bit.
+    ///
+    /// Weights are packed for the models planned so far, so it is best stored after a model of each
+    /// batch size that is going to be used was asked for.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let state = self.state();
+        let stored = Stored { target: self.target, choices: state.store.choices() };
+        artefact::write(&self.graph, &stored, state.store.all_packed())
+    }
+
+    /// Writes [`Network::to_bytes`] to a file. It appears whole or not at all, and replaces an old
+    /// one without harm to networks that were opened from that.
+    ///
+    /// # Errors
+    /// [`SaveError`].
+    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
+        file::replace(path, &self.to_bytes())
+            .map_err(|source| SaveError { path: path.to_owned(), source })
+    }
+
+    /// Opens a file that [`Network::save`] wrote. It is mapped into memory, and weights are used
+    /// where they lie there: they take no memory of their own, and several processes share them.
+    ///
+    /// The file must not be changed in place while the network is in use (it may be replaced or
+    /// removed): the weights would change with it, and a file that becomes shorter ends the process.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path, options: &LoadOptions) -> Result<Network, OpenError> {
+        let open = || -> Result<Network, OpenProblem> {
+            let bytes = file::map(path)?.ok_or(OpenProblem::NotAFile)?;
+            Ok(Network::load(bytes, options)?)
+        };
+        open().map_err(|problem| OpenError { path: path.to_owned(), problem })
+    }
+
+    /// Loads the bytes of a stored network, such as a `Vec<u8>`, an `Arc<[u8]>` or, from an
+    /// executable that holds the model, a `&'static [u8]`. Weights are used where they lie, unless
+    /// the bytes do not begin at a multiple of 64 in memory; then they are copied once.
+    ///
+    /// # Errors
+    /// [`ArtefactError`].
+    pub fn from_bytes(
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+        options: &LoadOptions,
+    ) -> Result<Network, ArtefactError> {
+        Network::load(Arc::new(bytes), options)
+    }
+
+    fn load(bytes: SharedBytes, options: &LoadOptions) -> Result<Network, ArtefactError> {
+        let isa = compile::instruction_set(options.isa)?;
+        let contents = artefact::read(bytes)?;
+        let store = match contents.isa {
+            Some(stored) if stored == isa => Store::with(contents.choices, contents.packed),
+            // Chosen and packed for another instruction set.
+            _ => Store::default(),
+        };
+        let threads = options.threads.unwrap_or(contents.threads);
+        let target = Target { isa, threads, compact: contents.compact };
+        let state = Mutex::new(State { store, models: Vec::new() });
+        Ok(Network { graph: contents.graph, target, state })
     }
 
     /// The model for a batch size, planned now unless it was used lately.

@@ -60,13 +60,18 @@ impl Target {
     /// # Errors
     /// [`CompileError::Isa`] where the instruction set cannot be used.
     pub(crate) fn new(options: &CompileOptions) -> Result<Target, CompileError> {
-        let isa = match options.isa {
-            Some(isa) => isa.require().map(|()| isa),
-            None => Isa::preferred(),
-        };
-        let isa = isa.map_err(CompileError::Isa)?;
+        let isa = instruction_set(options.isa)?;
         Ok(Target { isa, threads: options.threads, compact: options.compact })
     }
+}
+
+/// The instruction set asked for, or the preferred one; it can be used here.
+pub(crate) fn instruction_set(wanted: Option<Isa>) -> Result<Isa, CompileError> {
+    let isa = match wanted {
+        Some(isa) => isa.require().map(|()| isa),
+        None => Isa::preferred(),
+    };
+    isa.map_err(CompileError::Isa)
 }
 
 impl Model {

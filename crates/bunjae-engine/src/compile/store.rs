@@ -32,6 +32,24 @@ impl Store {
         Store { tuner, ..Store::default() }
     }
 
+    /// A store with what another one held.
+    pub(crate) fn with(
+        choices: BTreeMap<Choice, ConvForm>,
+        packed: BTreeMap<String, Tensor>,
+    ) -> Store {
+        Store { choices, packed, tuner: None }
+    }
+
+    /// The forms of convolutions.
+    pub(crate) fn choices(&self) -> &BTreeMap<Choice, ConvForm> {
+        &self.choices
+    }
+
+    /// All packed weights, by key.
+    pub(crate) fn all_packed(&self) -> &BTreeMap<String, Tensor> {
+        &self.packed
+    }
+
     /// Weights that were packed before, if they have the wanted number of elements.
     pub(super) fn packed(&self, key: &str, len: usize) -> Option<&Tensor> {
         self.packed.get(key).filter(|tensor| tensor.len() == len)

@@ -131,8 +131,7 @@ impl FastKernel {
         let name = match &self.prepared {
             Prepared::Conv(kernel) => {
                 let [height, width] = kernel.spec().kernel;
-                let form = format!("{:?}", kernel.form()).to_lowercase();
-                format!("conv/{form} {height}x{width}")
+                format!("conv/{} {height}x{width}", kernel.form().name())
             }
             Prepared::Linear(_) => "linear".to_string(),
             Prepared::Pool(_) => "pool".to_string(),

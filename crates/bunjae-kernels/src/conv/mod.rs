@@ -80,6 +80,27 @@ pub enum ConvForm {
     Depthwise,
 }
 
+impl ConvForm {
+    /// Every form there is.
+    pub const ALL: [ConvForm; 4] =
+        [ConvForm::Pixel, ConvForm::Channel, ConvForm::Winograd, ConvForm::Depthwise];
+
+    /// The name used in reports and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConvForm::Pixel => "pixel",
+            ConvForm::Channel => "channel",
+            ConvForm::Winograd => "winograd",
+            ConvForm::Depthwise => "depthwise",
+        }
+    }
+
+    /// The form with this name.
+    pub fn from_name(name: &str) -> Option<ConvForm> {
+        ConvForm::ALL.into_iter().find(|form| form.name() == name)
+    }
+}
+
 /// Everything about a convolution except its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvSpec {
