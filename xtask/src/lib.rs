@@ -8,6 +8,8 @@
 //! clippy can enforce; those are set once in the workspace's `Cargo.toml`.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
+pub mod memory;
 pub mod metadata;
 pub mod source;
 pub mod steps;

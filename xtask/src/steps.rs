@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::{TEST_COMMAND, cargo, command_line, is_ci, tidy, workspace_root};
+use crate::{TEST_COMMAND, aarch64, cargo, command_line, is_ci, memory, tidy, workspace_root};
 
 /// One check of the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +19,38 @@ pub enum Step {
     Doc,
     /// cargo-deny accepts every dependency on every platform.
     Deny,
+    /// The kernels and whole networks compute on aarch64, under qemu, what they compute here.
+    Aarch64,
+    /// AddressSanitizer finds nothing in the kernels and the engine.
+    Asan,
     /// All tests pass.
     Test,
+    /// ThreadSanitizer finds nothing in the engine's threads.
+    Tsan,
+    /// Miri finds no undefined behaviour in the portable kernels and the runner.
+    Miri,
 }
 
 impl Step {
-    /// Every step in the order `cargo xtask ci` runs them: quick ones first, the tests last.
-    pub const ALL: [Step; 6] =
-        [Step::Fmt, Step::Tidy, Step::Clippy, Step::Doc, Step::Deny, Step::Test];
+    /// The steps of `cargo xtask ci` in the order it runs them: quick ones first, the tests last.
+    pub const CI: [Step; 8] = [
+        Step::Fmt,
+        Step::Tidy,
+        Step::Clippy,
+        Step::Doc,
+        Step::Deny,
+        Step::Aarch64,
+        Step::Asan,
+        Step::Test,
+    ];
+
+    /// The steps that need a nightly toolchain, and run only where they are named.
+    pub const NIGHTLY: [Step; 2] = [Step::Tsan, Step::Miri];
+
+    /// Every step there is.
+    pub fn all() -> impl Iterator<Item = Step> {
+        Step::CI.into_iter().chain(Step::NIGHTLY)
+    }
 
     /// The word that selects the step on the command line.
     pub fn name(self) -> &'static str {
@@ -36,7 +60,11 @@ impl Step {
             Step::Clippy => "clippy",
             Step::Doc => "doc",
             Step::Deny => "deny",
+            Step::Aarch64 => "aarch64",
+            Step::Asan => "asan",
             Step::Test => "test",
+            Step::Tsan => "tsan",
+            Step::Miri => "miri",
         }
     }
 
@@ -48,18 +76,22 @@ impl Step {
             Step::Clippy => "cargo clippy --workspace --all-targets -- -D warnings",
             Step::Doc => "cargo doc --workspace --no-deps, warnings denied",
             Step::Deny => "cargo deny check licenses bans sources",
+            Step::Aarch64 => "kernels and networks for aarch64, under qemu",
+            Step::Asan => "kernels, engine and tensors under AddressSanitizer",
             Step::Test => TEST_COMMAND,
+            Step::Tsan => "the engine's threads under ThreadSanitizer (nightly, rust-src)",
+            Step::Miri => "portable kernels and small sessions under Miri (nightly, miri)",
         }
     }
 
-    /// The steps that `words` name, `ci` standing for all of them, or the first word that names none.
+    /// The steps that `words` name, `ci` standing for [`Step::CI`], or the first word that names none.
     pub fn parse_all(words: &[String]) -> Result<Vec<Step>, String> {
         let mut steps = Vec::new();
         for word in words {
             if word == "ci" {
-                steps.extend(Step::ALL);
+                steps.extend(Step::CI);
             } else {
-                let known = Step::ALL.into_iter().find(|step| step.name() == word);
+                let known = Step::all().find(|step| step.name() == word);
                 steps.push(known.ok_or_else(|| word.clone())?);
             }
         }
@@ -75,6 +107,10 @@ impl Step {
             Step::Clippy => run_cargo("clippy --workspace --all-targets -- -D warnings"),
             Step::Doc => run_doc(),
             Step::Deny => run_deny(),
+            Step::Aarch64 => run_all(aarch64::commands(&workspace_root())),
+            Step::Asan => run_all(memory::asan(&workspace_root())),
+            Step::Tsan => run_all(memory::tsan(&workspace_root())),
+            Step::Miri => run_all(memory::miri(&workspace_root())),
             Step::Test => run_cargo(TEST_COMMAND.trim_start_matches("cargo ")),
         };
         Report { step: self, outcome, time: started.elapsed() }
@@ -134,12 +170,16 @@ pub fn usage() -> String {
          Usage: cargo xtask STEP...\n\n\
          Steps, which all run even when an earlier one fails:\n",
     );
-    for step in Step::ALL {
-        // Writing to a String cannot fail.
+    // Writing to a String cannot fail.
+    for step in Step::CI {
+        let _ = writeln!(text, "  {:<8} {}", step.name(), step.about());
+    }
+    text.push_str("  ci       all of the above in this order\n\nOnly by name:\n");
+    for step in Step::NIGHTLY {
         let _ = writeln!(text, "  {:<8} {}", step.name(), step.about());
     }
     text.push_str(
-        "  ci       all of the above in this order\n\n\
+        "\n\
          Exit code: 0 all passed or were skipped, 1 a step failed, 2 no such step.\n\
          With CI=true a step that cannot run fails instead of being skipped.",
     );
@@ -171,6 +211,23 @@ fn run_command(command: &mut Command) -> Outcome {
     }
 }
 
+/// Runs commands in turn up to the first that fails; what they need and is missing, with a hint,
+/// stands in the error.
+fn run_all(commands: Result<Vec<Command>, String>) -> Outcome {
+    match commands {
+        Ok(mut commands) => {
+            let mut outcomes = commands.iter_mut().map(run_command);
+            outcomes.find(|outcome| *outcome != Outcome::Passed).unwrap_or(Outcome::Passed)
+        }
+        Err(missing) => unavailable(missing),
+    }
+}
+
+/// The outcome of a step whose tools are missing.
+fn unavailable(missing: String) -> Outcome {
+    if is_ci() { Outcome::Failed(missing) } else { Outcome::Skipped(missing) }
+}
+
 fn run_tidy() -> Outcome {
     match tidy::check(&workspace_root(), tidy::Platforms::All) {
         Ok(problems) if problems.is_empty() => Outcome::Passed,
@@ -191,11 +248,7 @@ fn run_deny() -> Outcome {
     let installed = cargo().args(["deny", "--version"]).output();
     if !installed.is_ok_and(|output| output.status.success()) {
         let missing = "cargo-deny is not installed; hint: cargo install cargo-deny --locked";
-        return if is_ci() {
-            Outcome::Failed(missing.to_owned())
-        } else {
-            Outcome::Skipped(missing.to_owned())
-        };
+        return unavailable(missing.to_owned());
     }
     // Advisories are left out: they need a database from the network, so the same commit would pass
     // one day and fail the next.
@@ -213,7 +266,8 @@ mod tests {
     #[test]
     fn steps_are_found_by_name_and_in_the_order_given() {
         assert_eq!(Step::parse_all(&words("doc fmt")), Ok(vec![Step::Doc, Step::Fmt]));
-        assert_eq!(Step::parse_all(&words("ci")), Ok(Step::ALL.to_vec()));
+        assert_eq!(Step::parse_all(&words("ci")), Ok(Step::CI.to_vec()));
+        assert_eq!(Step::parse_all(&words("miri")), Ok(vec![Step::Miri]));
     }
 
     #[test]
@@ -223,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_usage_names_every_step() {
-        for step in Step::ALL {
+        for step in Step::all() {
             assert!(usage().contains(&format!("\n  {} ", step.name())), "{step:?}");
         }
     }
