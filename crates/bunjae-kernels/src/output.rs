@@ -24,6 +24,16 @@ impl<'a> Output<'a> {
         Output { ptr: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
     }
 
+    /// Shares memory that no reference stands for, as threads that each made a mutable slice of the
+    /// same elements would contradict each other.
+    ///
+    /// # Safety
+    /// `ptr` is aligned, and `len` elements from it on are initialised memory that stays where it is
+    /// for `'a`; meanwhile it is read and written only through copies of this.
+    pub unsafe fn from_raw(ptr: *mut f32, len: usize) -> Output<'a> {
+        Output { ptr, len, owner: PhantomData }
+    }
+
     /// No memory, for kernels that need no workspace.
     pub fn empty() -> Output<'static> {
         Output { ptr: std::ptr::NonNull::dangling().as_ptr(), len: 0, owner: PhantomData }
@@ -58,7 +68,7 @@ impl<'a> Output<'a> {
     /// # Safety
     /// No task writes to this memory while the slice lives.
     pub(crate) unsafe fn as_slice(&self) -> &'a [f32] {
-        // SAFETY: pointer and length come from one slice that is borrowed for `'a`.
+        // SAFETY: pointer and length stand for memory that is borrowed for `'a`.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
     }
 }

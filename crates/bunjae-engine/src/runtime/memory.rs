@@ -176,13 +176,14 @@ impl<'a> StepMemory<'a> {
         }
         let len = region.len / size_of::<f32>();
         let rest = len.checked_sub(first).ok_or(StepError::Operand)?;
-        // SAFETY: the region lies inside the arena and overlaps none that the step reads (`check`).
-        // The kernel makes sure that its tasks write different elements.
-        let slice = unsafe {
+        // SAFETY: the region lies inside the arena, which is initialised and outlives the session's
+        // threads, and starts on a cache line; it overlaps none that the step reads (`check`). The
+        // kernel makes sure that its tasks write different elements. No reference is made, as each
+        // thread has an output of its own over the same elements.
+        unsafe {
             let start = self.memory.arena.ptr.cast::<u8>().add(region.start).cast::<f32>();
-            std::slice::from_raw_parts_mut(start.add(first), rest)
-        };
-        Ok(Output::new(slice))
+            Ok(Output::from_raw(start.add(first), rest))
+        }
     }
 
     /// The elements from that of index 0 on, for kernels that know no origin.

@@ -447,8 +447,9 @@ impl Conv {
             }
             _ => {
                 let source = if self.copies_first() {
-                    // SAFETY: stage 0 is complete; no task of this stage writes the workspace.
-                    unsafe { workspace.as_slice() }
+                    // SAFETY: stage 0 is complete, and tasks of this stage write only the sums, which
+                    // lie behind the copy.
+                    unsafe { workspace.range(0, self.copy_len()).as_slice() }
                 } else {
                     inputs.input
                 };
