@@ -4,6 +4,7 @@ mod annotate;
 mod bench;
 mod data;
 mod diff;
+mod evaluate;
 mod inspect;
 mod new;
 mod predict;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Annotate(Box<annotate::Annotate>),
     Predict(Box<predict::Predict>),
     Data(data::Data),
+    Evaluate(Box<evaluate::Evaluate>),
 }
 
 /// How a command that did not fail came out.
@@ -50,5 +52,6 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Annotate(annotate) => annotate.run(output),
         Command::Predict(predict) => predict.run(output),
         Command::Data(data) => data.run(output),
+        Command::Evaluate(evaluate) => evaluate.run(output),
     }
 }

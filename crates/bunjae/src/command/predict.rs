@@ -231,7 +231,7 @@ impl<'a> Line<'a> {
 }
 
 /// A field of comma-separated values, as RFC 4180 has it.
-fn quoted(field: &str) -> String {
+pub(super) fn quoted(field: &str) -> String {
     match field.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
         false => field.to_string(),

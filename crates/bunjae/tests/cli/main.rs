@@ -8,6 +8,7 @@ mod bench;
 mod data;
 mod diff;
 mod errors;
+mod evaluate;
 mod inspect;
 mod new;
 mod predict;
