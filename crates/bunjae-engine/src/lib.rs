@@ -60,7 +60,7 @@ mod network;
 mod runtime;
 
 pub use artefact::{ArtefactError, OpenError, OpenProblem, SaveError};
-pub use bunjae_kernels::{Isa, IsaSet, multiply_add_peak};
+pub use bunjae_kernels::{Adam, FlatMath, Isa, IsaSet, Sgd, multiply_add_peak};
 pub use compile::CompileOptions;
 pub use error::{CompileError, RunError};
 pub use network::{Batch, LoadOptions, Network};

@@ -1,0 +1,22 @@
+//! Training: what happens between two runs of a training graph, and what is kept of it.
+//!
+//! Owns the optimisers over flat arrays of parameters ([`optimiser`]), learning rates over the
+//! steps of a run ([`schedule`]), moving averages ([`average`]), the rule that ends a run early
+//! ([`stop`]), checkpoints ([`checkpoint`]) and the logs of a run ([`log`]).
+//!
+//! Nothing here depends on the number of threads or the time of day, so that one seed gives one
+//! model and a run that is resumed goes on as if it had not been stopped; the wall time in the event
+//! files of TensorBoard is the one exception.
+//!
+//! Never here: gradients and kernels, decoding and augmentation, metrics, printing.
+#![forbid(unsafe_code)]
+
+pub mod average;
+pub mod checkpoint;
+mod error;
+pub mod log;
+pub mod optimiser;
+pub mod schedule;
+pub mod stop;
+
+pub use error::TrainError;
