@@ -2,7 +2,8 @@
 import models
 
 NAMES = {
-    "predict": "`bunjae predict`",
+    "compiled": "`bunjae predict`, compiled file",
+    "predict": "`bunjae predict`, ONNX file",
     "bunjae": "Bunjae",
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
@@ -54,8 +55,8 @@ session on one machine. f32, batch 1.
 
 - Measured: {latency["started"]}, on the sources after commit `{machine["commit"]}`.
 - Machine: {machine["processor"]}, {machine["cores"]} cores of {kind}, {vectors}.
-- Peak: {latency["peak"] / 1e9:.1f} GMAC/s (multiply-adds per second) and core with {latency["isa"]}, all operands in registers, measured
-  in the same session.
+- Peak: {latency["peak"] / 1e9:.1f} GMAC/s (multiply-adds per second) and core with
+  {latency["isa"]}, all operands in registers, measured in the same session.
 - Versions: {listed}; numpy {versions["numpy"]}; {machine["rustc"]}.
 """
 
@@ -195,8 +196,8 @@ def cold(found, machine):
         "Python script, which pays for Python and numpy: Python with numpy alone is "
         f"{machine['python_kib'] / 1024:.1f} MiB. Compare the Rust rows with one another, and the Python "
         "rows with one another. Bunjae's time includes the import, the simplification and the packing of "
-        "weights, which a compiled model does not need. `bunjae predict` is the program as a user starts it, "
-        "with a picture to decode and preprocess.\n\n" + table(rows)
+        "weights, which a file of `bunjae compile` has behind it. `bunjae predict` is the program as a user "
+        "starts it, with a picture to decode and preprocess.\n\n" + table(rows)
     )
 
 

@@ -551,7 +551,7 @@ pub(crate) mod tests {
             BinaryOp::Min,
             BinaryOp::Max,
         ];
-        for seed in 0..200 {
+        for seed in reference::seeds(200) {
             let r = &mut random;
             let shape = [
                 r.pick(&[1, 2]),
@@ -605,7 +605,7 @@ pub(crate) mod tests {
     #[test]
     fn copies_between_layouts_and_into_a_concatenation() {
         let mut random = Random::new(6);
-        for w in [1, 7, 16, 127] {
+        for w in [1, 7, 16, 127].into_iter().filter(|w| reference::fits(2 * 7 * 5 * w)) {
             let a = Dense::random([2, 3, 5, w], &mut random);
             let b = Dense::random([2, 4, 5, w], &mut random);
             let joined = Planar::new(2, 7, 5, w, Halo::uniform(1));

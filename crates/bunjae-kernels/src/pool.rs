@@ -441,7 +441,7 @@ pub(crate) mod tests {
 
     pub(crate) fn windows(isa: Isa) {
         let mut random = Random::new(3);
-        for seed in 0..300 {
+        for seed in reference::seeds(300) {
             let r = &mut random;
             let size = [r.pick(&[1, 2, 7, 8, 13, 16]), r.pick(&[1, 3, 8, 15, 16, 17, 33, 127])];
             let x = Dense::random([r.pick(&[1, 2]), r.pick(&[1, 3, 9]), size[0], size[1]], r);

@@ -37,6 +37,17 @@ impl Random {
     }
 }
 
+/// Whether a case of so many multiply-adds is tested here. Miri needs some microseconds for each, and
+/// has small cases enough.
+pub(crate) fn fits(work: usize) -> bool {
+    !cfg!(miri) || work <= 2_000
+}
+
+/// The seeds of so many random cases, or of the first few under Miri.
+pub(crate) fn seeds(many: usize) -> std::ops::Range<usize> {
+    0..if cfg!(miri) { many.min(12) } else { many }
+}
+
 /// A dense NCHW tensor in f64.
 #[derive(Clone, Debug)]
 pub(crate) struct Dense {

@@ -277,7 +277,7 @@ impl Resize {
 pub(crate) mod tests {
     use super::*;
     use crate::planar::Halo;
-    use crate::reference::{Dense, Guarded, Random};
+    use crate::reference::{self, Dense, Guarded, Random};
 
     const COORDINATES: [Coordinates; 4] = [
         Coordinates::HalfPixel,
@@ -289,7 +289,7 @@ pub(crate) mod tests {
     /// Bilinear by its definition: a sum over all input pixels weighted by a tent function.
     pub(crate) fn bilinear(isa: Isa) {
         let mut random = Random::new(9);
-        for seed in 0..60 {
+        for seed in reference::seeds(60) {
             let r = &mut random;
             let size = [r.pick(&[1, 2, 5, 8, 13]), r.pick(&[1, 3, 7, 16, 33])];
             let to = [r.pick(&[1, 2, 7, 10, 16]), r.pick(&[1, 5, 13, 32, 66, 127])];
