@@ -122,6 +122,17 @@ impl<'g> Formula<'g> {
         self.push(Op::Reduce(Reduce { kind, axes, keep }), &[x])
     }
 
+    /// The mean over all axes: a scalar.
+    pub(crate) fn mean(&mut self, x: TensorId) -> Result<TensorId, GraphError> {
+        let axes = (0..self.ty(x).rank()).collect();
+        self.reduce(Reduction::Mean, x, axes, false)
+    }
+
+    /// The sum over one axis, which goes.
+    pub(crate) fn sum_over(&mut self, x: TensorId, axis: usize) -> Result<TensorId, GraphError> {
+        self.reduce(Reduction::Sum, x, vec![axis], false)
+    }
+
     /// The transpose of broadcasting an operand of the type of `like` to the shape of `x`: the sum over
     /// the axes that repeated it.
     pub(crate) fn sum_to(&mut self, x: TensorId, like: TensorId) -> Result<TensorId, GraphError> {

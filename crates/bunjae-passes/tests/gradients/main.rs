@@ -5,5 +5,7 @@
 
 mod broken;
 mod differences;
+mod losses;
 mod networks;
 mod operators;
+mod training;
