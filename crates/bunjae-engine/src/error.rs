@@ -64,6 +64,14 @@ pub enum CompileError {
         /// The reason.
         source: TensorError,
     },
+    /// Packed weights of a stored network are not what its kernels want.
+    #[error("packed weights {key}: {what}; hint: compile the model again")]
+    Packed {
+        /// What is packed, and in which order.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The tensors do not fit into memory together.
     #[error("the model needs {bytes} bytes, which is over the limit of {limit}")]
     Memory {

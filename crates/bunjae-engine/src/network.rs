@@ -18,6 +18,10 @@ use crate::runtime::Model;
 /// Models kept for the sizes used last; another one is planned again when it is asked for.
 const MODELS: usize = 8;
 
+/// A network with a longer axis is not planned when it is loaded: a plan holds tables as long as
+/// an axis, and whatever a file says, loading takes memory within reason.
+const LONG_AXIS: usize = 1 << 20;
+
 /// How many pictures (or other inputs) a network takes at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +68,8 @@ struct State {
     store: Store,
     /// The models used last, the latest at the end.
     models: Vec<(Bindings, Arc<Model>)>,
+    /// Whether all that a model for the first sizes wants packed should be in the store.
+    complete: bool,
 }
 
 impl Network {
@@ -79,7 +85,8 @@ impl Network {
     pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Network, CompileError> {
         let target = Target::new(options)?;
         let graph = compile::simplified(&graph.bind(&options.sizes)?)?;
-        let state = State { store: compile::store(options), models: Vec::new() };
+        let store = compile::store(options);
+        let state = State { store, models: Vec::new(), complete: false };
         let network = Network { graph, target, state: Mutex::new(state) };
         if let Some(sizes) = network.first_sizes() {
             network.model_for(&sizes)?;
@@ -111,6 +118,9 @@ impl Network {
     /// Opens a file that [`Network::save`] wrote. It is mapped into memory, and weights are used
     /// where they lie there: they take no memory of their own, and several processes share them.
     ///
+    /// Where the batch is all that is open, a model is planned right away, as when compiling, and the
+    /// packed weights have to be those that it wants.
+    ///
     /// The file must not be changed in place while the network is in use (it may be replaced or
     /// removed): the weights would change with it, and a file that becomes shorter ends the process.
     ///
@@ -140,15 +150,28 @@ impl Network {
     fn load(bytes: SharedBytes, options: &LoadOptions) -> Result<Network, ArtefactError> {
         let isa = compile::instruction_set(options.isa)?;
         let contents = artefact::read(bytes)?;
-        let store = match contents.isa {
-            Some(stored) if stored == isa => Store::with(contents.choices, contents.packed),
+        let (store, complete) = match contents.isa {
+            Some(stored) if stored == isa => {
+                // None at all are in what another version wrote, or what was never planned.
+                let complete = !contents.packed.is_empty();
+                (Store::with(contents.choices, contents.packed), complete)
+            }
             // Chosen and packed for another instruction set.
-            _ => Store::default(),
+            _ => (Store::default(), false),
         };
         let threads = options.threads.unwrap_or(contents.threads);
         let target = Target { isa, threads, compact: contents.compact };
-        let state = Mutex::new(State { store, models: Vec::new() });
-        Ok(Network { graph: contents.graph, target, state })
+        let state = Mutex::new(State { store, models: Vec::new(), complete });
+        let network = Network { graph: contents.graph, target, state };
+        if let Some(sizes) = network.first_sizes() {
+            let bound = network.graph.bind(&sizes).map_err(CompileError::from);
+            let bound = bound.map_err(ArtefactError::Plan)?;
+            let mut axes = bound.values().flat_map(|(_, value)| &value.ty.dims);
+            if axes.all(|dim| dim.fixed().is_none_or(|len| len <= LONG_AXIS)) {
+                network.model_for(&sizes).map_err(ArtefactError::Plan)?;
+            }
+        }
+        Ok(network)
     }
 
     /// The model for a batch size, planned now unless it was used lately.
@@ -179,13 +202,14 @@ impl Network {
         let mut sizes = sizes.clone();
         sizes.retain(|symbol, _| open.contains(symbol));
         let mut state = self.state();
-        let State { store, models } = &mut *state;
+        let State { store, models, complete } = &mut *state;
         if let Some(at) = models.iter().position(|(other, _)| *other == sizes) {
             let found = models.remove(at);
             let model = found.1.clone();
             models.push(found);
             return Ok(model);
         }
+        store.expect_complete(*complete && self.first_sizes().as_ref() == Some(&sizes));
         let model = match sizes.is_empty() {
             true => compile::plan(&self.graph, self.target, store)?,
             false => compile::plan(&self.graph.bind(&sizes)?, self.target, store)?,

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use bunjae_engine::{ArtefactError, CompileOptions, LoadOptions, Network, OpenProblem, Session};
+use bunjae_engine::{
+    ArtefactError, CompileError, CompileOptions, Isa, LoadOptions, Network, OpenProblem, Session,
+};
 use bunjae_ir::Graph;
 use bunjae_tensor::Tensor;
 
@@ -157,18 +159,90 @@ fn sections_that_contradict_the_file_are_refused() {
     assert!(text("packed 0", "packed 7").starts_with("packed weights: "));
 }
 
+/// The bytes with another text as the plan.
+fn replanned(bytes: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
+    let len = |index: usize| {
+        let field = bytes[64 + 8 * index..][..8].try_into().unwrap();
+        usize::try_from(u64::from_le_bytes(field)).unwrap()
+    };
+    let start = (128 + len(0)).next_multiple_of(64);
+    let plan = change(std::str::from_utf8(&bytes[start..start + len(1)]).unwrap());
+    let mut new = [&bytes[..start], plan.as_bytes()].concat();
+    new.resize(new.len().next_multiple_of(64), 0);
+    new.extend_from_slice(&bytes[(start + len(1)).next_multiple_of(64)..]);
+    let whole = new.len() as u64;
+    let new = changed(&new, 24, &whole.to_le_bytes());
+    changed(&new, 72, &(plan.len() as u64).to_le_bytes())
+}
+
+/// The plan with the statement about packed weights changed.
+fn packed_line(plan: &str, change: impl Fn(&str) -> String) -> String {
+    let lines = plan.lines().map(|line| match line.starts_with("packed ") {
+        true => change(line),
+        false => line.to_string(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn packed_weights_of_another_version_or_length_are_packed_again() {
+fn packed_weights_of_another_version_are_packed_again_when_it_is_loaded() {
+    let network = network();
+    let other = load(&changed(&network.to_bytes(), 32, b"0.0.0-other\0")).unwrap();
+    assert_eq!(other.packed_bytes(), network.packed_bytes());
+    assert_eq!(outputs(&other), outputs(&network));
+    // What it stores is its own.
+    assert_eq!(other.to_bytes(), network.to_bytes());
+}
+
+#[test]
+fn packed_weights_that_do_not_fit_the_plan_are_refused_at_load() {
     let network = network();
     let bytes = network.to_bytes();
-    let expected = outputs(&network);
-    // Another version's: none is taken over, and the same come out.
-    let other = load(&changed(&bytes, 32, b"0.0.0-other\0")).unwrap();
-    assert_eq!(other.packed_bytes(), 0);
-    assert_eq!(outputs(&other), expected);
-    assert_eq!(other.packed_bytes(), network.packed_bytes());
-    // Of another length than the kernel wants.
-    let line = bytes.windows(9).position(|window| window == b"packed 0 ").unwrap() + 9;
-    let shorter = load(&changed(&bytes, line, b"1")).unwrap();
-    assert_eq!(outputs(&shorter), expected);
+    assert_eq!(replanned(&bytes, str::to_string), bytes);
+    let elements = network.packed_bytes() / 4;
+    let tampered = |change: &dyn Fn(&str) -> String| {
+        replanned(&bytes, |plan| packed_line(plan, |line| change(line)))
+    };
+    let shorter =
+        tampered(&|line| line.replace(&format!(" {elements} "), &format!(" {} ", elements - 1)));
+    let message = refused(&shorter);
+    let expected = format!(
+        ": {} elements, where the kernel wants {elements}; hint: compile the model again",
+        elements - 1
+    );
+    assert!(message.starts_with("plan: packed weights weight \"c\" as "), "{message}");
+    assert!(message.ends_with(&expected), "{message}");
+    let renamed = tampered(&|line| line.replace("\"c\"", "\"d\""));
+    let message = refused(&renamed);
+    assert!(message.starts_with("plan: packed weights weight \"c\" as "), "{message}");
+    assert!(message.ends_with(": missing; hint: compile the model again"), "{message}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.bunjae");
+    std::fs::write(&path, &renamed).unwrap();
+    let error = Network::open(&path, &LoadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("net.bunjae: plan: packed weights "), "{error}");
+    // For another instruction set, or written by another version, the file's are not looked at.
+    for tampered in [&shorter, &renamed] {
+        let other = load(&changed(tampered, 32, b"0.0.0-other\0")).unwrap();
+        assert_eq!(outputs(&other), outputs(&network));
+        if network.isa() != Isa::Portable {
+            let portable = LoadOptions { isa: Some(Isa::Portable), threads: None };
+            Network::from_bytes(tampered.clone(), &portable).unwrap();
+        }
+    }
+    // A file with none was never planned, or is written by other means.
+    let without = load(&tampered(&|_| "compact no".to_string())).unwrap();
+    assert_eq!(outputs(&without), outputs(&network));
+}
+
+#[test]
+fn a_network_with_a_long_axis_is_checked_when_it_is_planned() {
+    let text = TEXT.replace("N,4,8,8", "N,4,8,1048577").replace("N,8,8,8", "N,8,8,1048577");
+    let network =
+        Network::compile(&Graph::parse(&text).unwrap(), &CompileOptions::default()).unwrap();
+    let bytes = network.to_bytes();
+    load(&bytes).unwrap().model(1).unwrap();
+    let renamed = replanned(&bytes, |plan| plan.replace("\"c\"", "\"d\""));
+    let error = load(&renamed).unwrap().model(1).unwrap_err();
+    assert!(matches!(error, CompileError::Packed { .. }), "{error}");
 }

@@ -64,6 +64,10 @@ pub enum ArtefactError {
     /// The graph does not hold together.
     #[error("graph: {0}")]
     Graph(GraphError),
+    /// The model that is planned when a network is loaded cannot be, for one because packed weights
+    /// are missing or do not fit.
+    #[error("plan: {0}")]
+    Plan(#[source] CompileError),
     /// The instruction set asked for cannot be used.
     #[error(transparent)]
     Isa(#[from] CompileError),

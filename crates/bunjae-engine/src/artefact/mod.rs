@@ -6,7 +6,8 @@
 //! again from the weights of the graph. So a stored network loads everywhere.
 //!
 //! Nothing is believed: bytes are within limits before anything is allocated, and a graph passes the
-//! verifier. Whether packed weights are as long as a kernel wants is asked when it is planned.
+//! verifier. Whether packed weights are there, and as long as a kernel wants, is asked when it is planned,
+//! which a network is when it is loaded.
 
 mod error;
 mod plan;

@@ -6,6 +6,7 @@ use bunjae_kernels::{ConvForm, ConvSpec, Isa};
 use bunjae_tensor::Tensor;
 
 use super::tune::Tuner;
+use crate::error::CompileError;
 
 /// A convolution for which a form is chosen: a node of the graph and the size of its result, so
 /// that all batches share the choice and with it the packed weights.
@@ -24,6 +25,8 @@ pub(crate) struct Store {
     choices: BTreeMap<Choice, ConvForm>,
     /// Where forms are chosen by measuring them.
     tuner: Option<Tuner>,
+    /// Whether all that the next plan wants packed should be here.
+    complete: bool,
 }
 
 impl Store {
@@ -37,7 +40,7 @@ impl Store {
         choices: BTreeMap<Choice, ConvForm>,
         packed: BTreeMap<String, Tensor>,
     ) -> Store {
-        Store { choices, packed, tuner: None }
+        Store { choices, packed, ..Store::default() }
     }
 
     /// The forms of convolutions.
@@ -50,9 +53,25 @@ impl Store {
         &self.packed
     }
 
-    /// Weights that were packed before, if they have the wanted number of elements.
-    pub(super) fn packed(&self, key: &str, len: usize) -> Option<&Tensor> {
-        self.packed.get(key).filter(|tensor| tensor.len() == len)
+    /// Says whether all that the next plan wants packed should be here, so that what is not is an
+    /// error.
+    pub(crate) fn expect_complete(&mut self, complete: bool) {
+        self.complete = complete;
+    }
+
+    /// Weights that were packed before.
+    ///
+    /// # Errors
+    /// [`CompileError::Packed`] where they are not as long as the kernel wants, or missing from a
+    /// store that should hold them.
+    pub(super) fn packed(&self, key: &str, len: usize) -> Result<Option<&Tensor>, CompileError> {
+        let what = match self.packed.get(key) {
+            Some(tensor) if tensor.len() == len => return Ok(Some(tensor)),
+            Some(tensor) => format!("{} elements, where the kernel wants {len}", tensor.len()),
+            None if self.complete => "missing".to_string(),
+            None => return Ok(None),
+        };
+        Err(CompileError::Packed { key: key.to_string(), what })
     }
 
     pub(super) fn keep(&mut self, key: String, tensor: Tensor) {

@@ -75,7 +75,7 @@ impl<'g> Lowering<'g> {
         len: usize,
         make: impl FnOnce(&Self) -> Result<Vec<f32>, CompileError>,
     ) -> Result<usize, CompileError> {
-        let tensor = match self.store.packed(&key, len) {
+        let tensor = match self.store.packed(&key, len)? {
             Some(tensor) => tensor.clone(),
             None => {
                 let elements = make(self)?;
