@@ -1,6 +1,7 @@
 //! A network: what is compiled once, and shared by all batch sizes and sessions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -132,6 +133,33 @@ impl Network {
             Ok(Network::load(bytes, options)?)
         };
         open().map_err(|problem| OpenError { path: path.to_owned(), problem })
+    }
+
+    /// As [`Network::open`], for a network that stands in a part of a file, such as an executable
+    /// that brings its model along. A part that begins at a multiple of 64 is used where it lies.
+    ///
+    /// # Errors
+    /// [`OpenError`], also where the file is shorter.
+    pub fn open_within(
+        path: &Path,
+        part: Range<u64>,
+        options: &LoadOptions,
+    ) -> Result<Network, OpenError> {
+        let open = || -> Result<Network, OpenProblem> {
+            let bytes = file::map(path)?.ok_or(OpenProblem::NotAFile)?;
+            let found = (*bytes).as_ref().len() as u64;
+            if part.end > found || part.start > part.end {
+                return Err(ArtefactError::Length { expected: part.end, found }.into());
+            }
+            let [start, end] = [part.start, part.end].map(|place| place as usize);
+            Ok(Network::load(Arc::new(Part { bytes, part: start..end }), options)?)
+        };
+        open().map_err(|problem| OpenError { path: path.to_owned(), problem })
+    }
+
+    /// Whether bytes begin as those of a stored network do; eight are enough to tell.
+    pub fn is_stored(start: &[u8]) -> bool {
+        artefact::is_stored(start)
     }
 
     /// Loads the bytes of a stored network, such as a `Vec<u8>`, an `Arc<[u8]>` or, from an
@@ -282,6 +310,18 @@ impl Network {
     /// it is, the graph's weights, is not counted.
     pub fn packed_bytes(&self) -> usize {
         self.state().store.packed_bytes()
+    }
+}
+
+/// A part of mapped bytes, which has been checked to lie in them.
+struct Part {
+    bytes: SharedBytes,
+    part: Range<usize>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        (*self.bytes).as_ref().get(self.part.clone()).unwrap_or_default()
     }
 }
 

@@ -64,6 +64,27 @@ fn a_saved_network_opens_and_computes_the_same() {
 }
 
 #[test]
+fn a_network_within_another_file_is_used_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program");
+    let network = network();
+    let bytes = network.to_bytes();
+    let options = LoadOptions::default();
+    for before in [0, 1, 64, 5000] {
+        let whole = [&vec![7; before][..], &bytes, &[9; 32]].concat();
+        std::fs::write(&path, whole).unwrap();
+        let part = before as u64..(before + bytes.len()) as u64;
+        let found = Network::open_within(&path, part.clone(), &options).unwrap();
+        assert_eq!(outputs(&found), outputs(&network), "{before}");
+        for wrong in [part.start..part.end + 33, part.end..part.start, part.start + 1..part.end] {
+            assert!(Network::open_within(&path, wrong, &options).is_err());
+        }
+    }
+    assert!(Network::is_stored(&bytes[..8]) && !Network::is_stored(&bytes[..7]));
+    assert!(!Network::is_stored(b"\x08\x08\x12\x06bunjae"));
+}
+
+#[test]
 fn bytes_are_taken_from_vectors_shared_slices_and_executables_at_any_place() {
     let network = network();
     let bytes = network.to_bytes();

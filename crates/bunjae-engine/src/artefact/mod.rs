@@ -118,6 +118,11 @@ fn field<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
     std::array::from_fn(|i| header[at + i])
 }
 
+/// Whether bytes begin as those of a stored network do.
+pub(crate) fn is_stored(start: &[u8]) -> bool {
+    start.starts_with(MAGIC)
+}
+
 /// What stands in the header, once it is known that everything is there.
 struct Header {
     /// Whether this version of the engine wrote it.
