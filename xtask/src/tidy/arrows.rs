@@ -38,6 +38,7 @@ const ROOMS: &[Room] = &[
     room("bunjae-kernels", &[]),
     room("bunjae-engine", &["bunjae-ir", "bunjae-passes", "bunjae-kernels"]),
     room("bunjae-classify", &["bunjae-engine", "bunjae-data"]),
+    room("bunjae-capi", &["bunjae-classify", "bunjae-engine", "bunjae-data"]),
     room("bunjae-measure", &["bunjae-engine", "bunjae-data"]),
     room("bunjae-report", &[]),
     room("bunjae-camera", &["bunjae-engine", "bunjae-data"]),
@@ -56,6 +57,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("axum", &["bunjae-camera"]),
     ("proptest", &[TESTKIT]),
     ("insta", &[TESTKIT]),
+    ("cbindgen", &[TESTKIT]),
 ];
 
 /// Where the tables above live, for messages.

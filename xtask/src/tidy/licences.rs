@@ -24,7 +24,9 @@ pub fn check(packages: &[Package], deny_toml: &str) -> Vec<Problem> {
                     format!("the crate `{}` needs `license.workspace = true`", package.name),
                 ));
             }
-        } else if !licence.is_some_and(|licence| is_allowed(licence, &allowed)) {
+        } else if !licence.is_some_and(|licence| is_allowed(licence, &allowed))
+            && !licence.is_some_and(|licence| is_excepted(&package.name, licence, deny_toml))
+        {
             problems.push(Problem::file(
                 "Cargo.lock",
                 format!(
@@ -54,6 +56,22 @@ fn allowed_licences(deny_toml: &str) -> Vec<String> {
         }
     }
     licences
+}
+
+/// Whether a line `{ crate = "name", allow = ["licence"] }` among the exceptions of the table
+/// `[licenses]` allows this one package its licence.
+fn is_excepted(name: &str, licence: &str, deny_toml: &str) -> bool {
+    let lines = deny_toml.lines().map(|line| line.split('#').next().unwrap_or(line).trim());
+    let table = lines.skip_while(|line| *line != "[licenses]").skip(1);
+    let mut table = table.take_while(|line| !(line.starts_with('[') && line.ends_with(']')));
+    let start = format!("{{ crate = \"{name}\", allow = [");
+    table.any(|line| {
+        line.strip_prefix(start.as_str()).is_some_and(|rest| {
+            let allowed: Vec<String> =
+                rest.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+            is_allowed(licence, &allowed)
+        })
+    })
 }
 
 /// Whether the SPDX `expression` can be satisfied with `allowed` licences alone. An expression that
@@ -136,6 +154,20 @@ mod tests {
         assert_eq!(allowed_licences(DENY), expected);
         assert_eq!(allowed_licences("[licenses]\nallow = [\"MIT\", \"ISC\"]\n"), ["MIT", "ISC"]);
         assert_eq!(allowed_licences("[sources]\nallow = [\"MIT\"]\n"), [""; 0]);
+    }
+
+    #[test]
+    fn an_exception_is_for_one_package() {
+        let deny = DENY.replace(
+            "other =",
+            "exceptions = [\n    { crate = \"tool\", allow = [\"MPL-2.0\"] },\n]\nother =",
+        );
+        assert!(is_excepted("tool", "MPL-2.0", &deny));
+        assert!(!is_excepted("tool", "GPL-3.0", &deny));
+        assert!(!is_excepted("too", "MPL-2.0", &deny));
+        assert!(!is_excepted("tool", "MPL-2.0", DENY));
+        let expected = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"];
+        assert_eq!(allowed_licences(&deny), expected);
     }
 
     #[test]

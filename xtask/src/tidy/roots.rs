@@ -8,7 +8,7 @@ use crate::source::Source;
 use super::Problem;
 
 /// The crates that may contain `unsafe`; all others forbid it in their root.
-const MAY_BE_UNSAFE: &[&str] = &["bunjae-tensor", "bunjae-kernels", "bunjae-engine"];
+const MAY_BE_UNSAFE: &[&str] = &["bunjae-tensor", "bunjae-kernels", "bunjae-engine", "bunjae-capi"];
 
 /// What a crate root is the root of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +26,15 @@ pub fn of(package: &Package) -> Vec<(&Path, RootKind)> {
         let targets = package.targets.iter();
         targets.filter(move |target| target.kind.iter().any(|name| name == kind))
     };
-    let has_library = roots("lib").next().is_some();
+    // A library for other languages lists its own kinds, and `rlib` where Rust may link it too.
+    let library = |target: &&crate::metadata::Target| {
+        let is = |kind: &String| ["lib", "rlib", "cdylib", "staticlib"].contains(&kind.as_str());
+        target.kind.iter().any(is)
+    };
+    let has_library = package.targets.iter().any(|target| library(&target));
     let program = if has_library { RootKind::Program } else { RootKind::Front };
-    let libraries = roots("lib").map(|target| (target.src_path.as_path(), RootKind::Front));
+    let libraries = package.targets.iter().filter(library);
+    let libraries = libraries.map(|target| (target.src_path.as_path(), RootKind::Front));
     libraries.chain(roots("bin").map(|target| (target.src_path.as_path(), program))).collect()
 }
 
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_is_forbidden_but_for_three_crates() {
+    fn unsafe_is_forbidden_but_for_four_crates() {
         for bad in [
             GOOD.replace("#![forbid(unsafe_code)]", ""),
             GOOD.replace("#![forbid(unsafe_code)]", "#![deny(unsafe_code)]"),
@@ -158,6 +164,8 @@ mod tests {
             manifest_path: PathBuf::new(),
         };
         let lib = (Path::new("lib.rs"), RootKind::Front);
+        assert_eq!(of(&package), [lib, (Path::new("main.rs"), RootKind::Program)]);
+        package.targets[2].kind = vec!["cdylib".to_owned(), "rlib".to_owned()];
         assert_eq!(of(&package), [lib, (Path::new("main.rs"), RootKind::Program)]);
         package.targets.pop();
         assert_eq!(of(&package), [(Path::new("main.rs"), RootKind::Front)]);
