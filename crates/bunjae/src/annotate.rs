@@ -12,7 +12,7 @@ use crate::failure::{Failure, Fallible};
 use crate::number::{first_few, thousands};
 
 /// Options that say what a model's metadata do not, or say it otherwise.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Pictures and classes")]
 pub(crate) struct Annotating {
     /// The names of the classes, one a line in the order of the output, or a JSON list

@@ -61,13 +61,6 @@ pub(crate) enum Color {
     Never,
 }
 
-/// Reads the arguments of this process; ends it where they are wrong, or help was asked for.
-pub(crate) fn parse() -> Cli {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let matches = Cli::command().color(help_color(&arguments)).get_matches_from(arguments);
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-}
-
 /// What `--color` says, for help and for the parser's own errors, which come before its result.
 fn help_color(arguments: &[std::ffi::OsString]) -> ColorChoice {
     let words = || arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
@@ -78,6 +71,14 @@ fn help_color(arguments: &[std::ffi::OsString]) -> ColorChoice {
         Some("never") => ColorChoice::Never,
         _ => ColorChoice::Auto,
     }
+}
+
+/// Reads the arguments of this process as one kind of program; ends it where they are wrong, or help
+/// was asked for.
+pub(crate) fn parse<P: CommandFactory + FromArgMatches>() -> P {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let matches = P::command().color(help_color(&arguments)).get_matches_from(arguments);
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Values for the sizes that a model leaves open.
@@ -149,6 +150,30 @@ impl Sizes {
         };
         let flags = list(&|name| format!("--size {}=320", quoted_for_shell(name)), " ");
         Err(Failure::new(what).hint(format!("give a value, as in `{flags}`")))
+    }
+}
+
+impl Sizes {
+    /// Those values that were given, for a model that may leave the others open.
+    ///
+    /// # Errors
+    /// A value without a symbol, a batch that the model has fixed.
+    pub(crate) fn given(&self, graph: &Graph) -> Fallible<Bindings> {
+        let symbols = graph.symbols();
+        let mut bindings = Bindings::new();
+        for (name, value) in &self.sizes {
+            if !symbols.contains(name) {
+                return Err(no_such_size(name, &symbols));
+            }
+            bindings.insert(name.clone(), value.get());
+        }
+        if let Some(batch) = self.batch {
+            check_batch(graph, batch.get())?;
+            for name in batch_symbols(graph) {
+                bindings.entry(name).or_insert(batch.get());
+            }
+        }
+        Ok(bindings)
     }
 }
 

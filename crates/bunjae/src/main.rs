@@ -18,6 +18,7 @@ mod model;
 mod number;
 mod output;
 mod page;
+mod payload;
 mod provenance;
 #[cfg(test)]
 mod reference;
@@ -29,10 +30,24 @@ use command::Outcome;
 use output::Output;
 
 fn main() -> ExitCode {
-    // Wrong arguments and `--help` end the program in here, with exit codes 2 and 0.
-    let cli = args::parse();
-    let output = Output::new(&cli.global);
-    let outcome = interrupt::install().and_then(|()| command::run(&cli.command, &output));
+    let brought = std::env::current_exe().ok().map(|own| (payload::find(&own), own));
+    let (output, outcome) = match brought {
+        // An executable that brings a model along takes pictures, not commands.
+        Some((Ok(Some(part)), own)) => {
+            let asked: command::Standalone = args::parse();
+            let output = Output::new(asked.global());
+            let outcome = asked.run(&own, part, &output);
+            (output, outcome)
+        }
+        Some((Err(failure), _)) => (Output::default(), Err(failure)),
+        Some((Ok(None), _)) | None => {
+            // Wrong arguments and `--help` end the program in here, with exit codes 2 and 0.
+            let cli: args::Cli = args::parse();
+            let output = Output::new(&cli.global);
+            let outcome = interrupt::install().and_then(|()| command::run(&cli.command, &output));
+            (output, outcome)
+        }
+    };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::failure::{Failure, Fallible, closest};
 use crate::interrupt::uninterrupted;
 use crate::output::Output;
+use crate::runnable::is_compiled;
 
 /// A model and the file it came from.
 pub(crate) struct Model {
@@ -73,6 +74,10 @@ pub(crate) fn import(path: &Path, output: &Output) -> Fallible<Graph> {
         return Err(
             Failure::new(format!("{shown} is a folder")).hint("give the path of an ONNX file")
         );
+    }
+    if is_compiled(path) {
+        let what = format!("{shown} is a compiled model, which only runs");
+        return Err(Failure::new(what).hint("give the ONNX file that it was made of"));
     }
     let imported = bunjae_onnx::import(path, &Limits::default()).map_err(|error| {
         let way_out = way_to_onnx(&error);

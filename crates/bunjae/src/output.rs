@@ -41,6 +41,12 @@ pub(crate) struct Output {
     quiet: bool,
 }
 
+impl Default for Output {
+    fn default() -> Self {
+        Output { format: Format::Text, quiet: false }
+    }
+}
+
 impl Output {
     pub(crate) fn new(global: &Global) -> Self {
         match global.color {

@@ -1,10 +1,16 @@
 //! Models to be run: what the engine makes of a file.
 
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bunjae_data::{Annotations, Preprocess};
-use bunjae_engine::{CompileError, CompileOptions, Isa, IsaSet, Model, Port};
+use bunjae_engine::{
+    ArtefactError, CompileError, CompileOptions, Isa, IsaSet, LoadOptions, Model, Network,
+    OpenError, OpenProblem, Port,
+};
 use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
 use bunjae_tensor::{DType, Element, Random, Tensor, TensorError};
 use clap::Args;
@@ -16,7 +22,7 @@ use crate::model;
 use crate::output::Output;
 
 /// How a model is compiled.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct Compiling {
     /// The instruction set [default: the best of this machine, or what BUNJAE_ISA names]
@@ -32,29 +38,80 @@ pub(crate) struct Compiling {
     pub(crate) tune: bool,
 }
 
-/// A model that can be compiled.
+/// A model that can be run, and where it is.
 pub(crate) struct Runnable {
     pub(crate) path: PathBuf,
-    pub(crate) graph: Graph,
+    form: Form,
+}
+
+enum Form {
+    /// Read from ONNX, to be compiled.
+    Graph(Graph),
+    /// Compiled before.
+    Network(Network),
 }
 
 impl Runnable {
-    pub(crate) fn open(path: &Path, output: &Output) -> Fallible<Runnable> {
-        Ok(Runnable { path: path.to_owned(), graph: model::import(path, output)? })
+    /// Opens an ONNX file or a compiled model, whichever it is.
+    pub(crate) fn open(path: &Path, compiling: &Compiling, output: &Output) -> Fallible<Runnable> {
+        if !is_compiled(path) {
+            return Runnable::open_onnx(path, output);
+        }
+        if compiling.tune {
+            let what = format!("{} is compiled already", path.display());
+            return Err(Failure::new(what).hint("`--tune` is for ONNX files"));
+        }
+        let options = LoadOptions { isa: compiling.isa, threads: None };
+        let network = Network::open(path, &options).map_err(open_failure)?;
+        Ok(Runnable { path: path.to_owned(), form: Form::Network(network) })
+    }
+
+    /// Opens an ONNX file.
+    pub(crate) fn open_onnx(path: &Path, output: &Output) -> Fallible<Runnable> {
+        let form = Form::Graph(model::import(path, output)?);
+        Ok(Runnable { path: path.to_owned(), form })
+    }
+
+    /// Opens the compiled model that stands in this part of a file.
+    pub(crate) fn open_within(path: &Path, part: Range<u64>) -> Fallible<Runnable> {
+        let network = Network::open_within(path, part, &LoadOptions::default());
+        let network = network.map_err(open_failure)?;
+        Ok(Runnable { path: path.to_owned(), form: Form::Network(network) })
+    }
+
+    /// The graph; that of a compiled model is simplified.
+    pub(crate) fn graph(&self) -> &Graph {
+        match &self.form {
+            Form::Graph(graph) => graph,
+            Form::Network(network) => network.graph(),
+        }
+    }
+
+    /// The graph of an ONNX file, to be changed before it is compiled.
+    pub(crate) fn graph_mut(&mut self) -> Option<&mut Graph> {
+        match &mut self.form {
+            Form::Graph(graph) => Some(graph),
+            Form::Network(_) => None,
+        }
+    }
+
+    /// Whether it is an ONNX file, which other runtimes read.
+    pub(crate) fn is_onnx(&self) -> bool {
+        matches!(self.form, Form::Graph(_))
     }
 
     /// What the options and the metadata say about pictures and classes; what nobody says about the
     /// output is seen from the operator that makes it.
     pub(crate) fn annotations(&self, annotating: &Annotating) -> Fallible<Annotations> {
-        let shown = self.path.display();
-        let found = Annotations::read(&self.graph.metadata)
-            .map_err(|error| Failure::new(format!("{shown}: {error}")))?;
-        let mut annotations = annotating.annotations(found, &input_dims(&self.graph))?;
-        annotations.scores.get_or_insert_with(|| scores_of(&self.graph));
+        let graph = self.graph();
+        let found = Annotations::read(&graph.metadata)
+            .map_err(|error| Failure::new(format!("{}: {error}", self.path.display())))?;
+        let mut annotations = annotating.annotations(found, &input_dims(graph))?;
+        annotations.scores.get_or_insert_with(|| scores_of(graph));
         Ok(annotations)
     }
 
-    /// Compiles the model for these sizes.
+    /// The model for these sizes.
     pub(crate) fn compile(
         &self,
         compiling: &Compiling,
@@ -62,29 +119,40 @@ impl Runnable {
         sizes: Bindings,
     ) -> Fallible<Arc<Model>> {
         let Compiling { isa, tune } = *compiling;
-        let options = CompileOptions { isa, tune, threads, sizes, ..CompileOptions::default() };
-        let model = Model::compile(&self.graph, &options).map_err(|error| self.failure(&error))?;
-        Ok(Arc::new(model))
+        let model = match &self.form {
+            Form::Graph(graph) => {
+                let options =
+                    CompileOptions { isa, tune, threads, sizes, ..CompileOptions::default() };
+                Model::compile(graph, &options).map(Arc::new)
+            }
+            Form::Network(network) => network.model_for(&sizes),
+        };
+        model.map_err(|error| self.failure(&error))
     }
 
-    fn failure(&self, error: &CompileError) -> Failure {
-        let what = Failure::new(format!("{} cannot be compiled: {error}", self.path.display()));
+    /// Why it cannot be compiled.
+    pub(crate) fn failure(&self, error: &CompileError) -> Failure {
         match error {
             CompileError::Isa(_) => {
                 let names = IsaSet::available().to_string();
                 Failure::new(error).hint(format!("this machine has {names}"))
             }
-            _ => what,
+            _ => {
+                let (shown, error) = (self.path.display(), without_hint(error));
+                Failure::new(format!("{shown} cannot be compiled: {error}"))
+            }
         }
     }
 
-    /// Sizes for a batch of pictures made by `preprocess`, where the model leaves them open.
-    pub(crate) fn picture_sizes(&self, batch: usize, preprocess: &Preprocess) -> Bindings {
-        let [a, b, c] = preprocess.shape();
+    /// Sizes for a batch of pictures made by `preprocess`, where the model leaves them open; without
+    /// a batch, the other sizes.
+    pub(crate) fn picture_sizes(&self, batch: Option<usize>, preprocess: &Preprocess) -> Bindings {
+        let [a, b, c] = preprocess.shape().map(Some);
+        let graph = self.graph();
+        let input = graph.inputs().first().map(|&id| &graph.ty(id).dims);
         let mut sizes = Bindings::new();
-        let input = self.graph.inputs().first().map(|&id| &self.graph.ty(id).dims);
         for (dim, size) in input.into_iter().flatten().zip([batch, a, b, c]) {
-            if let Dim::Dynamic(expression) = dim
+            if let (Dim::Dynamic(expression), Some(size)) = (dim, size)
                 && let DimExpr::Symbol(name) = expression.as_ref()
             {
                 sizes.insert(name.to_string(), size);
@@ -94,6 +162,40 @@ impl Runnable {
     }
 }
 
+/// Whether a file begins as compiled models do.
+pub(crate) fn is_compiled(path: &Path) -> bool {
+    let mut start = [0; 8];
+    // What is no file is reported by whoever reads on.
+    let is_file = path.is_file();
+    is_file
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
+        && Network::is_stored(&start)
+}
+
+/// Why a compiled model cannot be used, with the way out apart.
+fn open_failure(error: OpenError) -> Failure {
+    let place = error.path.display();
+    let failure = Failure::new(format!("cannot read {place}: {}", without_hint(&error.problem)));
+    match &error.problem {
+        OpenProblem::Artefact(ArtefactError::Version { .. }) => {
+            failure.hint("compile the ONNX file again with this program: `bunjae compile`")
+        }
+        OpenProblem::Artefact(ArtefactError::Length { .. } | ArtefactError::Checksum { .. }) => {
+            failure.hint("the file is damaged; copy it again, or compile the ONNX file again")
+        }
+        OpenProblem::Artefact(ArtefactError::Isa(_)) => {
+            failure.hint(format!("this machine has {}", IsaSet::available()))
+        }
+        OpenProblem::Artefact(_) => failure.hint("`bunjae compile` makes one of an ONNX file"),
+        _ => failure,
+    }
+}
+
+/// A message of the engine; its hints are for programs, which cannot know the commands.
+pub(crate) fn without_hint(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    text.split("; hint:").next().unwrap_or_default().to_string()
+}
 /// Seeded inputs for a model: floats uniform in [-1, 1), integers over a small range that every
 /// integer type holds.
 pub(crate) fn samples(model: &Model, seed: u64) -> Fallible<Vec<Tensor>> {

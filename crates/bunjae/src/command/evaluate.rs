@@ -34,7 +34,7 @@ use crate::runnable::{Compiling, Runnable};
 #[command(after_help = "Examples: bunjae evaluate mask.onnx --data pictures\n  \
     bunjae evaluate mask.onnx --data pictures --split test --min-accuracy 95% --predictions scores.csv")]
 pub(crate) struct Evaluate {
-    /// The model: an ONNX file
+    /// The model: an ONNX file, or one that `bunjae compile` wrote
     model: PathBuf,
     /// The data set: a folder or a CSV manifest, as `bunjae data` reads it
     #[arg(long, value_name = "DIR")]
@@ -107,14 +107,14 @@ impl Evaluate {
         }
         let dataset = layout::open(&self.data)?;
         let (dataset, split) = self.chosen(dataset, output)?;
-        let runnable = Runnable::open(&self.model, output)?;
+        let runnable = Runnable::open(&self.model, &self.compiling, output)?;
         let annotations = runnable.annotations(&self.annotating)?;
         let shown = self.model.display().to_string();
         let Some(preprocess) = &annotations.preprocess else {
             return Err(no_preprocessing(&shown));
         };
         let names = annotations.labels.as_ref().map(|labels| labels.names().to_vec());
-        let sizes = runnable.picture_sizes(self.batch.get(), preprocess);
+        let sizes = runnable.picture_sizes(Some(self.batch.get()), preprocess);
         let threads = self.threads.map_or(0, NonZeroUsize::get);
         let compiled = runnable.compile(&self.compiling, threads, sizes)?;
         let mut classifier =

@@ -2,6 +2,7 @@
 
 mod annotate;
 mod bench;
+mod compile;
 mod data;
 mod diff;
 mod evaluate;
@@ -12,6 +13,8 @@ mod profile;
 mod prune;
 
 use clap::Subcommand;
+
+pub(crate) use predict::Standalone;
 
 use crate::failure::Fallible;
 use crate::output::Output;
@@ -25,6 +28,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     New(new::New),
     Bench(Box<bench::Bench>),
+    Compile(Box<compile::Compile>),
     Annotate(Box<annotate::Annotate>),
     Predict(Box<predict::Predict>),
     Data(data::Data),
@@ -49,6 +53,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Diff(diff) => diff.run(output),
         Command::New(new) => new.run(output),
         Command::Bench(bench) => bench.run(output),
+        Command::Compile(compile) => compile.run(output),
         Command::Annotate(annotate) => annotate.run(output),
         Command::Predict(predict) => predict.run(output),
         Command::Data(data) => data.run(output),

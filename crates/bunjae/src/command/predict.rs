@@ -2,16 +2,19 @@
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bunjae_classify::{Classifier, ClassifyError, Guess, top};
-use bunjae_data::Source;
 use bunjae_data::decode::DecodeError;
-use clap::Args;
+use bunjae_data::{Annotations, Source};
+use bunjae_engine::Model;
+use clap::{Args, Parser};
 use serde::Serialize;
 
 use crate::annotate::Annotating;
-use crate::args::positive;
+use crate::args::{Global, positive};
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
 use crate::number::{percent, plural};
@@ -36,14 +39,10 @@ const BATCH: usize = 8;
 #[command(after_help = "Examples: bunjae predict named.onnx holiday/ --top 1 --csv\n  \
     bunjae predict net.onnx cat.jpg --labels names.txt --preprocess imagenet")]
 pub(crate) struct Predict {
-    /// The model: an ONNX file
+    /// The model: an ONNX file, or one that `bunjae compile` wrote
     model: PathBuf,
     #[command(flatten)]
-    pub(super) asked: Asked,
-    /// How many pictures go through the model at a time, where it leaves that open [default: 8, or
-    /// as many as there are]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Engine")]
-    batch: Option<NonZeroUsize>,
+    asked: Asked,
     #[command(flatten)]
     compiling: Compiling,
     #[command(flatten)]
@@ -63,35 +62,89 @@ pub(crate) struct Asked {
     #[arg(long)]
     csv: bool,
     /// The threads that decode and compute [default: all of the machine]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(super) threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Engine")]
+    threads: Option<NonZeroUsize>,
+    /// How many pictures go through the model at a time, where it leaves that open [default: 8, or
+    /// as many as there are]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Engine")]
+    batch: Option<NonZeroUsize>,
 }
 
 impl Predict {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
         let pictures = self.asked.pictures(output)?;
-        let runnable = Runnable::open(&self.model, output)?;
+        let runnable = Runnable::open(&self.model, &self.compiling, output)?;
         let annotations = runnable.annotations(&self.annotating)?;
-        let shown = self.model.display();
+        self.asked.run(&runnable, &self.compiling, annotations, &pictures, output)
+    }
+}
+
+/// What an executable with a model of its own is asked.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "Says what is on pictures, with the model that this executable brings along",
+    long_about = "Says what is on pictures, with the model that this executable brings along.\n\n\
+        The exit code is 0 when all pictures were decoded, 1 when some were not, and 2 for an error."
+)]
+pub(crate) struct Standalone {
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    global: Global,
+}
+
+impl Standalone {
+    pub(crate) fn global(&self) -> &Global {
+        &self.global
+    }
+
+    /// Answers with the model in a part of this executable.
+    pub(crate) fn run(&self, own: &Path, part: Range<u64>, output: &Output) -> Fallible<Outcome> {
+        let pictures = self.asked.pictures(output)?;
+        let runnable = Runnable::open_within(own, part)?;
+        let annotations = runnable.annotations(&Annotating::default())?;
+        self.asked.run(&runnable, &Compiling::default(), annotations, &pictures, output)
+    }
+}
+
+/// Makes sure that a model can be asked for what is on pictures.
+pub(super) fn check(path: &Path, model: Arc<Model>, annotations: Annotations) -> Fallible<()> {
+    let shown = path.display().to_string();
+    if annotations.preprocess.is_none() {
+        return Err(no_preprocessing(&shown));
+    }
+    Classifier::new(model, annotations, 1).map(|_| ()).map_err(|error| unfit(&shown, &error))
+}
+
+impl Asked {
+    /// Answers with a model.
+    fn run(
+        &self,
+        runnable: &Runnable,
+        compiling: &Compiling,
+        annotations: Annotations,
+        pictures: &[Source],
+        output: &Output,
+    ) -> Fallible<Outcome> {
+        let shown = runnable.path.display().to_string();
         let Some(preprocess) = &annotations.preprocess else {
-            return Err(no_preprocessing(&shown.to_string()));
+            return Err(no_preprocessing(&shown));
         };
         let batch = match self.batch {
             Some(batch) => batch.get(),
             None => BATCH.min(pictures.len()).max(1),
         };
-        let sizes = runnable.picture_sizes(batch, preprocess);
-        let threads = self.asked.threads.map_or(0, NonZeroUsize::get);
-        let model = runnable.compile(&self.compiling, threads, sizes)?;
-        let classifier = Classifier::new(model, annotations, threads)
-            .map_err(|error| unfit(&shown.to_string(), &error))?;
-        self.asked.answer(classifier, &pictures, output)
+        let sizes = runnable.picture_sizes(Some(batch), preprocess);
+        let threads = self.threads.map_or(0, NonZeroUsize::get);
+        let model = runnable.compile(compiling, threads, sizes)?;
+        let classifier =
+            Classifier::new(model, annotations, threads).map_err(|error| unfit(&shown, &error))?;
+        self.answer(classifier, pictures, output)
     }
-}
 
-impl Asked {
     /// The pictures in the order given, those of a folder in the order of their names.
-    pub(super) fn pictures(&self, output: &Output) -> Fallible<Vec<Source>> {
+    fn pictures(&self, output: &Output) -> Fallible<Vec<Source>> {
         let mut pictures = Vec::new();
         for path in &self.pictures {
             if !path.is_dir() {
@@ -108,7 +161,7 @@ impl Asked {
     }
 
     /// Classifies the pictures and prints the answers as they come.
-    pub(super) fn answer(
+    fn answer(
         &self,
         mut classifier: Classifier,
         pictures: &[Source],

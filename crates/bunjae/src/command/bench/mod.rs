@@ -16,7 +16,8 @@ use bunjae_tensor::Tensor;
 use clap::{Args, ValueEnum};
 
 use self::onnxruntime::OnnxRuntime;
-use self::report::{Benchmark, Plan, Row};
+pub(crate) use self::report::Plan;
+use self::report::{Benchmark, Row};
 use self::timing::{Contestant, Protocol, Statistics};
 use crate::args::{Sizes, positive};
 use crate::command::Outcome;
@@ -42,7 +43,7 @@ const PEAK_BUDGET: Duration = Duration::from_millis(50);
     bunjae bench model.onnx --against onnxruntime --seconds 2\n  \
     bunjae bench model.onnx --profile")]
 pub(crate) struct Bench {
-    /// ONNX files
+    /// ONNX files, or what `bunjae compile` made of them
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<PathBuf>,
     /// Show the plan of each model step by step, and time nothing
@@ -169,14 +170,20 @@ impl Bench {
         let mut opened = Vec::new();
         for path in &self.models {
             let start = Instant::now();
-            opened.push((Runnable::open(path, output)?, start.elapsed()));
+            opened.push((Runnable::open(path, &self.compiling, output)?, start.elapsed()));
         }
-        let graphs: Vec<&Graph> = opened.iter().map(|(runnable, _)| &runnable.graph).collect();
+        let compiled = opened.iter().find(|(runnable, _)| !runnable.is_onnx());
+        if let (Some(against), Some((runnable, _))) = (self.against, compiled) {
+            let Against::OnnxRuntime = against;
+            let what = format!("ONNX Runtime cannot read {}", runnable.path.display());
+            return Err(Failure::new(what).hint("give the ONNX file that it was made of"));
+        }
+        let graphs: Vec<&Graph> = opened.iter().map(|(runnable, _)| runnable.graph()).collect();
         let sizes = self.sizes.bindings(&graphs)?;
         let entry = |(runnable, reading): &(Runnable, Duration)| {
             let start = Instant::now();
             let mut sizes = sizes.clone();
-            let open = runnable.graph.symbols();
+            let open = runnable.graph().symbols();
             sizes.retain(|name, _| open.contains(name));
             let model = runnable.compile(&self.compiling, threads, sizes.clone())?;
             let prepare_ms = 1e3 * (*reading + start.elapsed()).as_secs_f64();

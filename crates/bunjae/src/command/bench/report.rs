@@ -72,7 +72,7 @@ impl Row {
 
 /// What a model does, step by step.
 #[derive(Serialize)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     model: String,
     isa: &'static str,
     threads: Option<usize>,
@@ -115,7 +115,7 @@ impl From<&StepReport> for Step {
 }
 
 impl Plan {
-    pub(super) fn explained(model: &str, plan: &Explanation) -> Plan {
+    pub(crate) fn explained(model: &str, plan: &Explanation) -> Plan {
         Plan {
             model: model.to_string(),
             isa: plan.isa.name(),
@@ -139,7 +139,7 @@ impl Plan {
         plan
     }
 
-    fn write(&self, page: &mut Page) {
+    pub(crate) fn write(&self, page: &mut Page) {
         let threads = self.threads.map(|threads| format!(", {threads} threads"));
         page.heading(&format!("plan of {}{}", self.model, threads.unwrap_or_default()));
         page.fields([
