@@ -72,6 +72,32 @@ pub enum CompileError {
         /// What is wrong with it.
         what: String,
     },
+    /// A weight that is to be trained is not f32.
+    #[error("{name} is {dtype}; only f32 can be trained\nhint: freeze it")]
+    Parameter {
+        /// The weight's name.
+        name: String,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// A parameter was given numbers of another shape.
+    #[error("{name} should be {expected:?}, but is {found:?}")]
+    ParameterShape {
+        /// The parameter's name.
+        name: String,
+        /// Its shape.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// A graph that is to be trained has no gradients.
+    #[error(
+        "no output is the gradient of a weight\nhint: differentiate the graph by the weights to train"
+    )]
+    NoGradients,
+    /// A session could not be made.
+    #[error(transparent)]
+    Session(RunError),
     /// The tensors do not fit into memory together.
     #[error("the model needs {bytes} bytes, which is over the limit of {limit}")]
     Memory {

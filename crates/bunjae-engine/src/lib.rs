@@ -58,10 +58,12 @@ mod error;
 mod file;
 mod network;
 mod runtime;
+mod training;
 
 pub use artefact::{ArtefactError, OpenError, OpenProblem, SaveError};
 pub use bunjae_kernels::{Adam, FlatMath, Isa, IsaSet, Sgd, multiply_add_peak};
-pub use compile::CompileOptions;
+pub use compile::{CompileOptions, Segment};
 pub use error::{CompileError, RunError};
 pub use network::{Batch, LoadOptions, Network};
 pub use runtime::{Explanation, Input, Model, Output, Port, Profile, Session, StepReport};
+pub use training::TrainingSession;

@@ -2,15 +2,15 @@
 //! and lays out the memory.
 
 use bunjae_ir::op::Unary;
-use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, TensorId, resolve_range};
+use bunjae_ir::{Bindings, Convention, Graph, NodeId, Op, Source, TensorId, resolve_range};
 use bunjae_kernels::Isa;
-use bunjae_tensor::Tensor;
+use bunjae_tensor::{DType, Tensor};
 
-use super::Target;
 use super::arena::{Lifetime, place};
 use super::fuse::{Group, groups};
 use super::places::{Buffer, Places, dims};
 use super::store::Store;
+use super::{Layout, Target};
 use crate::error::CompileError;
 use crate::runtime::generic;
 use crate::runtime::memory::ALIGN;
@@ -53,6 +53,7 @@ pub(super) fn lower(
     graph: &Graph,
     target: Target,
     store: &mut Store,
+    layout: &Layout,
 ) -> Result<Parts, CompileError> {
     let groups = groups(graph);
     let cost = graph.cost(&Bindings::new(), Convention::Exact);
@@ -71,13 +72,38 @@ pub(super) fn lower(
         macs,
         store,
     };
-    for &input in graph.inputs() {
+    let (inputs, parameters) = inputs_of(graph, layout);
+    for &input in inputs {
         lowering.places.allocate(input, &[]);
+    }
+    let mut pinned = Vec::new();
+    let gradients = layout.gradients.iter().map(|&at| graph.outputs()[at].tensor);
+    let gradients: Vec<TensorId> = gradients.collect();
+    for (ids, block) in [(parameters, 0), (gradients.as_slice(), layout.len)] {
+        for (&id, segment) in ids.iter().zip(&layout.segments) {
+            let buffer = lowering.places.segment(segment.len);
+            let ready =
+                matches!(graph.value(id).source, Source::Weight { .. }) || inputs.contains(&id);
+            if !ready {
+                let view = View::dense(buffer, DType::F32, &segment.shape);
+                lowering.places.alias(id, view);
+            }
+            pinned.push((buffer, (block + segment.start) * size_of::<f32>()));
+        }
     }
     for group in &groups {
         lowering.group(group)?;
     }
-    lowering.finish(target)
+    // A gradient that is a view of another tensor, a constant, or two at once, has to be brought to its place.
+    let first_gradient = layout.segments.len();
+    for (at, (&id, segment)) in gradients.iter().zip(&layout.segments).enumerate() {
+        let view = lowering.operand(id)?;
+        let own = View::dense(pinned[first_gradient + at].0, view.dtype, &segment.shape);
+        if view.region != own.region {
+            lowering.copy(&segment.name, &view, &own);
+        }
+    }
+    lowering.finish(target, layout, &pinned)
 }
 
 impl<'g> Lowering<'g> {
@@ -314,16 +340,21 @@ impl<'g> Lowering<'g> {
     }
 
     /// Lays out the memory and hands over the parts of the model.
-    fn finish(mut self, target: Target) -> Result<Parts, CompileError> {
+    fn finish(
+        mut self,
+        target: Target,
+        layout: &Layout,
+        pinned: &[(usize, usize)],
+    ) -> Result<Parts, CompileError> {
+        let outputs_of = outputs_of(self.graph, layout);
         // An output that is a weight is read from where the weights are.
         for output in self.graph.outputs() {
             if self.places.get(output.tensor).is_none() {
                 self.operand(output.tensor)?;
             }
         }
-        let loaded: Vec<usize> = self
-            .graph
-            .inputs()
+        let loaded: Vec<usize> = inputs_of(self.graph, layout)
+            .0
             .iter()
             .filter_map(|&id| self.places.get(id).map(|view| view.region))
             .collect();
@@ -340,13 +371,13 @@ impl<'g> Lowering<'g> {
             view,
         };
         let mut inputs = Vec::new();
-        for &id in self.graph.inputs() {
+        for &id in inputs_of(self.graph, layout).0 {
             let view = self.places.get(id).cloned();
             let view = view.ok_or_else(|| CompileError::Plan("an input has no place".into()))?;
             inputs.push(port(id, self.graph.label(id), view));
         }
         let mut outputs = Vec::new();
-        for output in self.graph.outputs() {
+        for output in outputs_of {
             let view = match self.places.get(output.tensor) {
                 Some(view) => view.clone(),
                 None => self.operand(output.tensor)?,
@@ -362,11 +393,20 @@ impl<'g> Lowering<'g> {
                 lifetimes[first] = Lifetime { first: 0, last: usize::MAX, len: shelf.len };
             }
         }
+        for &(buffer, _) in pinned {
+            lifetimes[buffer] = Lifetime { first: usize::MAX, last: 0, len: 0 };
+        }
         let (mut starts, arena_len) = place(&lifetimes, ALIGN);
         for shelf in &shelves {
             for &buffer in &shelf.buffers {
                 starts[buffer] = starts[shelf.buffers[0]];
             }
+        }
+        // The flat arrays come first, and nothing else lies there.
+        starts.iter_mut().for_each(|start| *start += layout.bytes());
+        let arena_len = arena_len.saturating_add(layout.bytes());
+        for &(buffer, start) in pinned {
+            starts[buffer] = start;
         }
         if arena_len > MAX_ARENA {
             return Err(CompileError::Memory { bytes: arena_len, limit: MAX_ARENA });
@@ -404,6 +444,7 @@ impl<'g> Lowering<'g> {
             regions,
             weights: self.weights,
             arena_len,
+            resident_len: layout.bytes() / size_of::<f32>(),
         })
     }
 
@@ -426,6 +467,19 @@ impl<'g> Lowering<'g> {
             self.steps.push(step);
         }
     }
+}
+
+/// The inputs of a graph that a run is given, and those that are parameters.
+fn inputs_of<'g>(graph: &'g Graph, layout: &Layout) -> (&'g [TensorId], &'g [TensorId]) {
+    let count = if layout.segments.is_empty() { graph.inputs().len() } else { layout.inputs };
+    graph.inputs().split_at(count)
+}
+
+/// The outputs of a graph that a run is asked for.
+fn outputs_of<'g>(graph: &'g Graph, layout: &Layout) -> Vec<&'g bunjae_ir::Output> {
+    let outputs = graph.outputs().iter().enumerate();
+    let own = outputs.filter(|(at, _)| !layout.gradients.contains(at));
+    own.map(|(_, output)| output).collect()
 }
 
 /// Memory of its own for pictures of exactly the same layout that are never alive at once. Its

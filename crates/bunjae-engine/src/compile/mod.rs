@@ -7,6 +7,7 @@ mod lower;
 mod places;
 mod plain;
 pub(crate) mod store;
+mod training;
 mod tune;
 mod weights;
 
@@ -16,6 +17,8 @@ use bunjae_kernels::Isa;
 use crate::error::CompileError;
 use crate::runtime::Model;
 use store::Store;
+pub(crate) use training::Layout;
+pub use training::Segment;
 use tune::Tuner;
 
 /// What a graph is compiled for.
@@ -108,7 +111,21 @@ pub(crate) fn plan(
     store: &mut Store,
 ) -> Result<Model, CompileError> {
     check_sizes(graph)?;
-    Model::new(lower::lower(graph, target, store)?).map_err(CompileError::Plan)
+    let parts = lower::lower(graph, target, store, &Layout::default())?;
+    Model::new(parts).map_err(CompileError::Plan)
+}
+
+/// Plans a training graph, with the flat arrays of its parameters.
+pub(crate) fn training_model(
+    graph: &Graph,
+    target: Target,
+    options: &CompileOptions,
+) -> Result<(Model, Layout), CompileError> {
+    let training::Trained { graph, layout } = training::trained(&graph.bind(&options.sizes)?)?;
+    let graph = simplified(&graph)?;
+    check_sizes(&graph)?;
+    let parts = lower::lower(&graph, target, &mut store(options), &layout)?;
+    Ok((Model::new(parts).map_err(CompileError::Plan)?, layout))
 }
 
 /// Refuses sizes that are not known, and tensors without elements.

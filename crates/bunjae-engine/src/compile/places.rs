@@ -161,6 +161,12 @@ impl<'g> Places<'g> {
         View::dense(self.buffers.len() - 1, dtype, dims)
     }
 
+    /// A buffer of exactly so many elements, without room for whole vectors past the end.
+    pub(super) fn segment(&mut self, elements: usize) -> usize {
+        self.buffers.push(Buffer { len: elements * size_of::<f32>(), border: None });
+        self.buffers.len() - 1
+    }
+
     /// A new buffer of so many elements, for a step's own use.
     pub(super) fn workspace(&mut self, elements: usize) -> usize {
         self.buffers.push(Buffer { len: elements * size_of::<f32>(), border: None });

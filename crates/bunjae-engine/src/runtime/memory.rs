@@ -38,6 +38,25 @@ impl Arena {
         let mut memory = AlignedVec::zeroed(bytes.div_ceil(ALIGN) * (ALIGN / size_of::<f32>()));
         Arena { ptr: memory.as_mut_ptr(), _memory: memory }
     }
+
+    /// The first elements.
+    ///
+    /// # Safety
+    /// The arena has as many, and nobody writes them while the slice lives.
+    pub(crate) unsafe fn start(&self, len: usize) -> &[f32] {
+        // SAFETY: the caller's promise; the memory is initialised.
+        unsafe { std::slice::from_raw_parts(self.ptr, len) }
+    }
+
+    /// The first elements, to be changed.
+    ///
+    /// # Safety
+    /// The arena has as many, and nobody else reads or writes them while the slice lives.
+    #[allow(clippy::mut_from_ref, reason = "the caller answers for being alone")]
+    pub(crate) unsafe fn start_mut(&self, len: usize) -> &mut [f32] {
+        // SAFETY: the caller's promise; the memory is initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr, len) }
+    }
 }
 
 /// Everything that a step may reach.

@@ -53,6 +53,9 @@ pub struct Model {
     pub(crate) arena_len: usize,
     /// Elements of scratch memory that each thread needs.
     pub(crate) scratch_len: usize,
+    /// Elements at the start of the arena that stay there between runs, and that no step uses for
+    /// anything else.
+    pub(crate) resident_len: usize,
 }
 
 /// The parts of a model that its makers decide on.
@@ -66,6 +69,7 @@ pub(crate) struct Parts {
     pub regions: Vec<Region>,
     pub weights: Vec<Tensor>,
     pub arena_len: usize,
+    pub resident_len: usize,
 }
 
 impl Model {
@@ -76,8 +80,11 @@ impl Model {
     /// # Errors
     /// A sentence that says what does not fit, and in which step.
     pub(crate) fn new(parts: Parts) -> Result<Model, String> {
-        let Parts { name, isa, threads, inputs, outputs, steps, regions, weights, arena_len } =
-            parts;
+        let Parts { name, isa, threads, inputs, outputs, steps, regions, weights, .. } = parts;
+        let Parts { arena_len, resident_len, .. } = parts;
+        if resident_len * size_of::<f32>() > arena_len {
+            return Err(format!("{resident_len} elements stay in an arena of {arena_len} bytes"));
+        }
         let mut stages = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             memory::check(step, &regions, arena_len, &weights)
@@ -105,6 +112,7 @@ impl Model {
             weights,
             arena_len,
             scratch_len,
+            resident_len,
         })
     }
 

@@ -94,6 +94,21 @@ impl Session {
         &self.team.shared.model
     }
 
+    /// The memory that stays as it is between runs.
+    pub(crate) fn resident(&self) -> &[f32] {
+        let shared = &*self.team.shared;
+        // SAFETY: the model made sure that the arena is as large; steps only run while `self` is
+        // borrowed exclusively.
+        unsafe { shared.arena.start(shared.model.resident_len) }
+    }
+
+    /// The memory that stays as it is between runs, to be changed.
+    pub(crate) fn resident_mut(&mut self) -> &mut [f32] {
+        let shared = &*self.team.shared;
+        // SAFETY: as in `resident`; the session is borrowed exclusively for as long as the slice.
+        unsafe { shared.arena.start_mut(shared.model.resident_len) }
+    }
+
     /// The number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.team.threads()
