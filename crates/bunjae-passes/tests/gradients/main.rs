@@ -5,6 +5,7 @@
 
 mod broken;
 mod differences;
+mod golden;
 mod losses;
 mod networks;
 mod operators;

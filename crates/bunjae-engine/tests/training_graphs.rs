@@ -1,0 +1,76 @@
+//! Training graphs in the engine: random networks, their losses and gradients, compute what the
+//! interpreter computes, with the same bits for one thread and two.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bunjae_engine::{CompileOptions, Model, Session};
+use bunjae_interp::run;
+use bunjae_ir::op::{Binary, Reduce};
+use bunjae_ir::{Bindings, Graph, Op, TensorId};
+use bunjae_passes::{
+    DifferentiateError, differentiate, for_training, sample_inputs, trainable_weights,
+};
+use bunjae_tensor::{Tensor, Tolerance, compare};
+use bunjae_testkit::random_graph::random_graph;
+
+/// The bound for a gradient, as a share of its largest element: a network's and once more as much for
+/// the way back.
+const GRADIENT: f64 = 2e-4;
+
+/// The network in training, with the mean square of its outputs as a loss.
+fn with_loss(graph: &Graph) -> (Graph, TensorId) {
+    let mut graph = for_training(graph, |_| false).unwrap().graph;
+    let heads: Vec<TensorId> = graph.outputs().iter().map(|output| output.tensor).collect();
+    let mut total: Option<TensorId> = None;
+    for head in heads {
+        let square = graph.push("", Binary::Mul, &[head, head]).unwrap();
+        let axes = (0..graph.ty(square).rank()).collect();
+        let mean = Op::Reduce(Reduce { axes, keep: false, ..Reduce::default() });
+        let mean = graph.push("", mean, &[square]).unwrap();
+        total = Some(match total {
+            Some(total) => graph.push("", Binary::Add, &[total, mean]).unwrap(),
+            None => mean,
+        });
+    }
+    let loss = total.unwrap();
+    graph.output("loss", loss).unwrap();
+    (graph, loss)
+}
+
+#[test]
+fn random_networks_train_as_in_the_interpreter() {
+    let (mut compared, mut kernels) = (0, BTreeSet::new());
+    for seed in (1..100).step_by(2) {
+        let (graph, loss) = with_loss(&random_graph(seed).unwrap().graph);
+        let asked = trainable_weights(&graph, loss);
+        let training = match differentiate(&graph, loss, &asked) {
+            Ok(training) => training,
+            Err(DifferentiateError::NoGradient { op: "quantize" | "dequantize", .. }) => continue,
+            Err(error) => panic!("seed {seed}: {error}"),
+        };
+        let bindings = Bindings::from([("N".to_string(), 3)]);
+        let inputs = sample_inputs(&training, &bindings, seed).unwrap();
+        let expected = run(&training, &inputs).unwrap();
+        let options = CompileOptions { sizes: bindings, ..CompileOptions::default() };
+        let model = Arc::new(Model::compile(&training, &options).unwrap());
+        kernels.extend(model.explain().steps.into_iter().map(|step| step.kernel));
+        let results = [1, 2].map(|threads| {
+            let mut session = Session::with_threads(model.clone(), threads).unwrap();
+            session.run_tensors(&inputs).unwrap()
+        });
+        assert!(results[0] == results[1], "seed {seed}: threads differ");
+        for ((value, expected), port) in results[0].iter().zip(&expected).zip(model.outputs()) {
+            let largest = |most: f64, x: f64| most.max(x.abs());
+            let scale = Tensor::to_f64_vec(expected).into_iter().fold(1e-6, largest);
+            let allowed = Tolerance { absolute: GRADIENT * scale, relative: 0.0 };
+            let difference = compare(value, expected, allowed).unwrap();
+            assert!(difference.is_within(), "seed {seed}, {}: {difference:?}", port.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 300, "{compared}");
+    assert!(kernels.len() > 20, "{kernels:#?}");
+}
