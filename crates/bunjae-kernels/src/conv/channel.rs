@@ -10,6 +10,7 @@
 
 use super::epilogue::Epilogue;
 use super::pixel::{Sink, many_registers};
+use crate::activation::{Fused, leaky};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
@@ -154,6 +155,25 @@ impl Body<ChannelStoreArgs> for ChannelStore {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &ChannelStoreArgs) {
         let l = S::LANES;
+        if let (Sink::Sum, None) = (a.sink, a.epilogue.residual) {
+            match a.epilogue.fused {
+                Fused::Clamp { lo, hi } => {
+                    // SAFETY: passed on.
+                    return unsafe {
+                        let (lo, hi) = (S::splat(lo), S::splat(hi));
+                        sum_pixels::<S>(a, |v| S::min(hi, S::max(lo, v)));
+                    };
+                }
+                Fused::Leaky { slope } => {
+                    // SAFETY: passed on.
+                    return unsafe {
+                        let slope = S::splat(slope);
+                        sum_pixels::<S>(a, |v| leaky::<S>(v, slope));
+                    };
+                }
+                Fused::Prelu | Fused::Other(_) => {}
+            }
+        }
         for first in (0..a.channels).step_by(l) {
             let channels = (a.channels - first).min(l);
             for y in 0..a.rows {
@@ -165,6 +185,11 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                     unsafe {
                         let mut square = [S::zero(); MAX_LANES];
                         let acc = a.acc.add((y * a.width + x) * a.panel + first);
+                        for c in 0..channels {
+                            // The same columns of the next row.
+                            let next = (first + c) * a.out_channel + (y + 1) * a.out_row + x;
+                            S::prefetch_write(a.out.wrapping_add(next));
+                        }
                         for i in 0..n {
                             square[i] = S::load(acc.add(i * a.panel));
                         }
@@ -193,6 +218,36 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// [`Sink::Sum`] where the channels need not be told apart: the lanes of a vector are added pixel by
+/// pixel, and each becomes the first of its channel's sums.
+///
+/// # Safety
+/// As [`ChannelStore`].
+#[inline(always)]
+unsafe fn sum_pixels<S: Simd>(a: &ChannelStoreArgs, f: impl Fn(S::V) -> S::V) {
+    let l = S::LANES;
+    let pixels = a.rows * a.width;
+    for first in (0..a.channels).step_by(l) {
+        // SAFETY: `pixels` rows of accumulators are readable in whole vectors; each existing
+        // channel has `LANES` sums.
+        unsafe {
+            let acc = a.acc.add(first);
+            // Four sums, so that an addition need not wait for the one before.
+            let mut sums = [S::zero(); 4];
+            for p in 0..pixels {
+                let v = f(S::load(acc.add(p * a.panel)));
+                sums[p % 4] = S::add(sums[p % 4], v);
+            }
+            let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+            let mut lanes = [0.0f32; MAX_LANES];
+            S::store(lanes.as_mut_ptr(), sum);
+            for c in 0..(a.channels - first).min(l) {
+                *a.out.add((first + c) * l) += lanes[c];
             }
         }
     }

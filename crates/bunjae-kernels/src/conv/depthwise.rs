@@ -87,6 +87,8 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
 ) {
     let l = S::LANES;
     for x in (0..a.width).step_by(l) {
+        // The last vector of a row overlaps the one before rather than be stored in part.
+        let x = if a.width >= l { x.min(a.width - l) } else { x };
         let n = (a.width - x).min(l);
         // SAFETY: the rows and columns that the taps of existing pixels see lie within the input
         // by the plan. Whole vectors are loaded: at stride 1 up to `LANES - 1`, at stride 2 up to

@@ -158,6 +158,27 @@ impl PixelArgs {
     }
 }
 
+/// Asks for the lines of a tile that will be written when its sums are done. The rows of a tile lie
+/// in as many planes, too many for a processor to see where the next stores will go, and pointwise
+/// convolutions with few inputs write much for few products.
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+unsafe fn prefetch_rows<S: Simd>(out: *mut f32, channel: usize, rows: usize, count: usize) {
+    for m in 0..rows {
+        for at in (0..count).step_by(LINE) {
+            // SAFETY: passes on the caller's promise that the instruction set is present.
+            unsafe { S::prefetch_write(out.wrapping_add(m * channel + at)) };
+        }
+        // SAFETY: as above; a row that starts within a line ends in one more.
+        unsafe { S::prefetch_write(out.wrapping_add(m * channel + count - 1)) };
+    }
+}
+
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// Stores a whole tile if its epilogue is one of the two common ones, with no branch or call in
 /// between that would make the compiler move the accumulators to memory and back: for sums of a few
 /// dozen products that costs as much as the products. Returns whether it did.
@@ -228,9 +249,12 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
             // output and residual; the mask reaches a whole tile past any position in a row.
             unsafe {
                 let (bias, at) = a.operands::<S, MR>(p);
+                let out = a.out.wrapping_add(p);
+                if matches!(a.sink, Sink::Store) {
+                    prefetch_rows::<S>(out, a.out_channel, MR, count);
+                }
                 let mut acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
                 let whole = count == NR * l;
-                let out = a.out.wrapping_add(p);
                 let mask = a.mask.add(x_in_row);
                 let simple = whole
                     && a.epilogue.residual.is_none()

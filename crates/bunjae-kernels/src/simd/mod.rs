@@ -39,6 +39,11 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn load_partial(p: *const f32, n: usize) -> Self::V;
     /// Stores the first `n < LANES` lanes and touches nothing else.
     unsafe fn store_partial(p: *mut f32, v: Self::V, n: usize);
+    /// Asks for the cache line of `p`, which is about to be written; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch_write(p: *const f32) {
+        let _ = p;
+    }
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
