@@ -396,6 +396,42 @@ out  %5 ; \"y\"
     }
 
     #[test]
+    fn what_was_measured_for_one_network_is_not_measured_for_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cache/forms");
+        let graph = Graph::parse(TEXT).unwrap();
+        let options = CompileOptions {
+            tune: true,
+            tune_file: Some(file.clone()),
+            ..CompileOptions::default()
+        };
+        let compiled = || Network::compile(&graph, &options).unwrap();
+        let measured = |network: &Network| network.state().store.measured();
+        let first = compiled();
+        assert_eq!(measured(&first), 1);
+        // Where the system does not name the processor, nothing is kept.
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        let second = compiled();
+        assert_eq!(measured(&second), 0);
+        assert_eq!(second.state().store.choices(), first.state().store.choices());
+        assert_eq!(second.to_bytes(), first.to_bytes());
+        for damage in ["", "something else", "bunjae measured forms 1\na\tb\n"] {
+            std::fs::write(&file, damage).unwrap();
+            assert_eq!((measured(&compiled()), measured(&compiled())), (1, 0), "{damage:?}");
+        }
+        // A form that cannot compute it is not believed.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (key, _) = text.trim_end().rsplit_once('\t').unwrap();
+        std::fs::write(&file, format!("{key}\tdepthwise\n")).unwrap();
+        assert_eq!(measured(&compiled()), 1);
+        // Where nothing can be written, it compiles.
+        let below = CompileOptions { tune_file: Some(file.join("below")), ..options.clone() };
+        assert_eq!(measured(&Network::compile(&graph, &below).unwrap()), 1);
+    }
+
+    #[test]
     fn models_are_kept_and_the_oldest_is_forgotten() {
         let network = network(TEXT);
         let first = network.model(1).unwrap();

@@ -33,9 +33,27 @@ pub(crate) struct Compiling {
             .map(|name| Isa::from_name(&name).unwrap_or(Isa::Portable)),
     )]
     pub(crate) isa: Option<Isa>,
-    /// Choose the algorithm of each convolution by measuring all of them on this machine
+    /// Choose the algorithm of each convolution by measuring all of them on this machine; what was
+    /// measured is kept in XDG_CACHE_HOME/bunjae
     #[arg(long)]
     pub(crate) tune: bool,
+}
+
+impl Compiling {
+    /// The options of the engine; sizes and threads are left open.
+    pub(crate) fn options(&self) -> CompileOptions {
+        let Compiling { isa, tune } = *self;
+        let tune_file = if tune { measured_forms() } else { None };
+        CompileOptions { isa, tune, tune_file, ..CompileOptions::default() }
+    }
+}
+
+/// The file in which `--tune` keeps what it measured; see the XDG base directory specification, which
+/// asks to ignore paths that are not absolute.
+fn measured_forms() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(cache.join("bunjae/measured-forms"))
 }
 
 /// A model that can be run, and where it is.
@@ -118,11 +136,9 @@ impl Runnable {
         threads: usize,
         sizes: Bindings,
     ) -> Fallible<Arc<Model>> {
-        let Compiling { isa, tune } = *compiling;
         let model = match &self.form {
             Form::Graph(graph) => {
-                let options =
-                    CompileOptions { isa, tune, threads, sizes, ..CompileOptions::default() };
+                let options = CompileOptions { threads, sizes, ..compiling.options() };
                 Model::compile(graph, &options).map(Arc::new)
             }
             Form::Network(network) => network.model_for(&sizes),

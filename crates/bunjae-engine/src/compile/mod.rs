@@ -4,12 +4,15 @@ mod arena;
 mod fast;
 mod fuse;
 mod lower;
+mod measured;
 mod places;
 mod plain;
 pub(crate) mod store;
 mod training;
 mod tune;
 mod weights;
+
+use std::path::PathBuf;
 
 use bunjae_ir::{Bindings, Dim, Graph, Source};
 use bunjae_kernels::Isa;
@@ -36,6 +39,12 @@ pub struct CompileOptions {
     /// than by an estimate. Takes longer, and may choose otherwise the next time, which changes
     /// results in their last digits.
     pub tune: bool,
+    /// With `tune`, the file in which what was measured is kept, so that it is measured once on a
+    /// machine; it is made, and its folder, where there is none. It takes choices of several kinds of
+    /// processor, grows to a few megabytes at most, and can be removed at any time. One that holds
+    /// something else is replaced; where it cannot be written, or the system does not say what the
+    /// processor is, everything is measured.
+    pub tune_file: Option<PathBuf>,
     /// Whether all buffers share memory, which takes less of it and the time to clear borders at
     /// each run. Otherwise small pictures with a border have memory of their own.
     pub compact: bool,
@@ -95,7 +104,7 @@ impl Model {
 
 /// The store that the options ask for.
 pub(crate) fn store(options: &CompileOptions) -> Store {
-    Store::new(options.tune.then(Tuner::default))
+    Store::new(options.tune.then(|| Tuner::new(options.tune_file.as_deref())))
 }
 
 /// The graph as it is planned.
@@ -112,6 +121,7 @@ pub(crate) fn plan(
 ) -> Result<Model, CompileError> {
     check_sizes(graph)?;
     let parts = lower::lower(graph, target, store, &Layout::default())?;
+    store.save_measured();
     Model::new(parts).map_err(CompileError::Plan)
 }
 
@@ -124,7 +134,9 @@ pub(crate) fn training_model(
     let training::Trained { graph, layout } = training::trained(&graph.bind(&options.sizes)?)?;
     let graph = simplified(&graph)?;
     check_sizes(&graph)?;
-    let parts = lower::lower(&graph, target, &mut store(options), &layout)?;
+    let mut store = store(options);
+    let parts = lower::lower(&graph, target, &mut store, &layout)?;
+    store.save_measured();
     Ok((Model::new(parts).map_err(CompileError::Plan)?, layout))
 }
 

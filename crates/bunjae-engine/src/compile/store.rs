@@ -87,6 +87,19 @@ impl Store {
         }
     }
 
+    /// Keeps what was measured for other runs, where that is asked for.
+    pub(super) fn save_measured(&mut self) {
+        if let Some(tuner) = &mut self.tuner {
+            tuner.save();
+        }
+    }
+
+    /// How many convolutions were measured.
+    #[cfg(test)]
+    pub(crate) fn measured(&self) -> usize {
+        self.tuner.as_ref().map_or(0, Tuner::measured)
+    }
+
     /// Remembers the form that a convolution got.
     pub(super) fn choose(&mut self, choice: Choice, form: ConvForm) {
         self.choices.insert(choice, form);

@@ -2,12 +2,16 @@
 //!
 //! The kernels' own cost model counts vector operations; what a processor makes of them, it cannot
 //! know. Here every form that can compute a convolution is run on this machine, and the fastest is
-//! taken. A convolution that was measured before is not measured again.
+//! taken. A convolution that was measured before is not measured again, nor is one whose form stands in
+//! the file of a former run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bunjae_kernels::{AlignedVec, Conv, ConvForm, ConvInputs, ConvSpec, Isa, KernelError};
+
+use super::measured::Measured;
 
 /// Time spent on each form, if it takes no longer than a few runs.
 const BUDGET: Duration = Duration::from_millis(2);
@@ -19,9 +23,31 @@ const RUNS: usize = 4;
 #[derive(Default)]
 pub(crate) struct Tuner {
     fastest: BTreeMap<String, ConvForm>,
+    /// What is kept between runs.
+    kept: Option<Measured>,
+    /// How many convolutions were measured.
+    measured: usize,
 }
 
 impl Tuner {
+    /// A tuner that begins with what stands in a file, if one is given, and adds to it.
+    pub(super) fn new(file: Option<&Path>) -> Tuner {
+        Tuner { kept: file.and_then(Measured::open), ..Tuner::default() }
+    }
+
+    /// How many convolutions were measured.
+    #[cfg(test)]
+    pub(super) fn measured(&self) -> usize {
+        self.measured
+    }
+
+    /// Writes the file, if there is something new.
+    pub(super) fn save(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.save();
+        }
+    }
+
     /// The fastest form for a convolution; `None` where it cannot be prepared.
     pub(super) fn form(&mut self, spec: &ConvSpec, isa: Isa) -> Option<ConvForm> {
         let key = format!("{isa} {spec:?}");
@@ -29,6 +55,11 @@ impl Tuner {
             return Some(*form);
         }
         let forms = Conv::forms(spec, isa).ok()?;
+        let kept = self.kept.as_ref().and_then(|kept| kept.form(spec, isa));
+        if let Some(form) = kept.filter(|form| forms.contains(form)) {
+            self.fastest.insert(key, form);
+            return Some(form);
+        }
         let mut best: Option<(Duration, ConvForm)> = None;
         for form in forms {
             let Ok(time) = measure(spec, form, isa) else { continue };
@@ -37,6 +68,10 @@ impl Tuner {
             }
         }
         let (_, form) = best?;
+        self.measured += 1;
+        if let Some(kept) = &mut self.kept {
+            kept.add(spec, isa, form);
+        }
         self.fastest.insert(key, form);
         Some(form)
     }

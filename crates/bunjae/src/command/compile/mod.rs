@@ -201,9 +201,8 @@ impl Compile {
         let command = format!("compile{isa}{tune}{}", given.collect::<String>());
         let step = Step { command, seed: 0, parent, before: None, after: None, check: None };
         provenance::record(graph, step);
-        let Compiling { isa, tune } = self.compiling;
         let threads = self.threads.get();
-        let options = CompileOptions { isa, tune, threads, sizes, ..CompileOptions::default() };
+        let options = CompileOptions { threads, sizes, ..self.compiling.options() };
         let network = Network::compile(runnable.graph(), &options)
             .map_err(|error| runnable.failure(&error))?;
         Ok((network, annotations))
