@@ -1,5 +1,7 @@
 //! `cargo +nightly fuzz run artefact`: stored networks, longer than the tests do. The checksum is
-//! made to fit, as no fuzzer would guess it.
+//! made to fit, as no fuzzer would guess it;
+//! `cargo run -p bunjae-engine --example fuzz_seeds -- fuzz/corpus/artefact` gives it networks to begin
+//! with.
 #![no_main]
 
 #[path = "../../crates/bunjae-engine/tests/fuzz_bodies/artefact.rs"]
