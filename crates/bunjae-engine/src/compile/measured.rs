@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bunjae measured forms 1
-//! AMD EPYC 25 1 1	avx2	0.1.0	ConvSpec { ... }	winograd
+//! AMD EPYC 25 1 1  avx2  0.1.0  ConvSpec { ... }  winograd
 //! ```
 //!
 //! A line for each choice, its fields parted by tabs: the processor, the instruction set, the version
