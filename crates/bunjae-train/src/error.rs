@@ -37,6 +37,72 @@ pub enum TrainError {
         /// The step of the run, from 0.
         step: u64,
     },
+    /// The model's first output is no list of scores.
+    #[error("output `{output}` is {found}, not f32 [batch, classes]")]
+    NoScores {
+        /// The output's name.
+        output: String,
+        /// What it is.
+        found: String,
+    },
+    /// The model tells apart another number of classes than the data has.
+    #[error("the model tells {model} classes apart, the pictures are of {data}")]
+    Classes {
+        /// The model's.
+        model: usize,
+        /// The data's.
+        data: usize,
+    },
+    /// The last layer cannot be replaced.
+    #[error("the scores come from {found}, not from a linear layer or a convolution")]
+    NoHead {
+        /// What they come from.
+        found: String,
+    },
+    /// Not one input.
+    #[error("the model has {found} inputs; one that takes pictures can be trained")]
+    Inputs {
+        /// How many.
+        found: usize,
+    },
+    /// The model is made for another batch.
+    #[error("the model fixes its batch to {fixed}, not {batch}")]
+    Batch {
+        /// The model's batch; 0 where it is an expression.
+        fixed: usize,
+        /// The batch asked for.
+        batch: usize,
+    },
+    /// Everything is frozen.
+    #[error("nothing is left to train: every weight on which the loss depends is frozen")]
+    NothingToTrain,
+    /// A graph does not hold together.
+    #[error(transparent)]
+    Graph(#[from] bunjae_ir::GraphError),
+    /// A pass failed.
+    #[error(transparent)]
+    Pass(#[from] bunjae_passes::PassError),
+    /// The loss cannot be written.
+    #[error(transparent)]
+    Loss(#[from] bunjae_passes::losses::LossError),
+    /// The model has no gradient.
+    #[error(transparent)]
+    Differentiate(#[from] bunjae_passes::DifferentiateError),
+    /// The step cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] bunjae_engine::CompileError),
+    /// The step cannot be run.
+    #[error(transparent)]
+    Run(#[from] bunjae_engine::RunError),
+    /// Pictures cannot be had.
+    #[error(transparent)]
+    Data(#[from] bunjae_data::DataError),
+    /// A validation came to no figures.
+    #[error("the validation failed: {0}")]
+    Metric(#[from] bunjae_measure::metrics::MetricError),
+    /// A tensor cannot be made.
+    #[error(transparent)]
+    Tensor(#[from] bunjae_tensor::TensorError),
     /// The engine refuses an arithmetic step; a mistake of this program.
     #[error("the optimiser failed: {0}")]
     Math(String),
@@ -76,6 +142,11 @@ impl TrainError {
             TrainError::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on the disk and resume: the last good checkpoint is still there")
             }
+            TrainError::Classes { .. } => Some("`--classes` gives the model a new last layer"),
+            TrainError::Batch { .. } => {
+                Some("export the model with an open batch, or train with that of the model")
+            }
+            TrainError::Data(error) => error.hint(),
             _ => None,
         }
     }

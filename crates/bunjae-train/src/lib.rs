@@ -14,9 +14,17 @@
 pub mod average;
 pub mod checkpoint;
 mod error;
+mod infer;
 pub mod log;
 pub mod optimiser;
+pub mod recipe;
+mod run;
 pub mod schedule;
+mod step;
 pub mod stop;
+mod targets;
 
 pub use error::TrainError;
+pub use infer::validate;
+pub use run::{Event, LAST, Materials, Run, Trained};
+pub use step::{classes, with_new_head};

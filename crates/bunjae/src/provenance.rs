@@ -19,6 +19,8 @@ const STEP: &[&str] = &[
     "bunjae.before",
     "bunjae.after",
     "bunjae.check",
+    "bunjae.data_sha256",
+    "bunjae.metrics",
 ];
 
 /// One step that made a model.
@@ -33,6 +35,9 @@ pub(crate) struct Step {
     pub(crate) after: Option<Value>,
     /// What was checked, and the result.
     pub(crate) check: Option<String>,
+    /// The data it learnt from, and the figures it reached on the validation part, as JSON.
+    pub(crate) data: Option<String>,
+    pub(crate) metrics: Option<Value>,
 }
 
 /// Records a step in a model's metadata.
@@ -66,6 +71,8 @@ pub(crate) fn record(graph: &mut Graph, step: Step) {
         step.before.map(|sizes| sizes.to_string()),
         step.after.map(|sizes| sizes.to_string()),
         step.check,
+        step.data,
+        step.metrics.map(|figures| figures.to_string()),
     ];
     for (key, value) in STEP.iter().zip(values) {
         if let Some(value) = value {
@@ -86,6 +93,8 @@ mod tests {
             before: None,
             after: None,
             check: None,
+            data: None,
+            metrics: None,
         }
     }
 

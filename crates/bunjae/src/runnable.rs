@@ -66,7 +66,7 @@ enum Form {
     /// Read from ONNX, to be compiled.
     Graph(Graph),
     /// Compiled before.
-    Network(Network),
+    Network(Box<Network>),
 }
 
 impl Runnable {
@@ -81,7 +81,7 @@ impl Runnable {
         }
         let options = LoadOptions { isa: compiling.isa, threads: None };
         let network = Network::open(path, &options).map_err(open_failure)?;
-        Ok(Runnable { path: path.to_owned(), form: Form::Network(network) })
+        Ok(Runnable { path: path.to_owned(), form: Form::Network(Box::new(network)) })
     }
 
     /// Opens an ONNX file.
@@ -94,7 +94,7 @@ impl Runnable {
     pub(crate) fn open_within(path: &Path, part: Range<u64>) -> Fallible<Runnable> {
         let network = Network::open_within(path, part, &LoadOptions::default());
         let network = network.map_err(open_failure)?;
-        Ok(Runnable { path: path.to_owned(), form: Form::Network(network) })
+        Ok(Runnable { path: path.to_owned(), form: Form::Network(Box::new(network)) })
     }
 
     /// The graph; that of a compiled model is simplified.

@@ -30,7 +30,10 @@ const ROOMS: &[Room] = &[
     room("bunjae-onnx", &["bunjae-ir", "bunjae-interp"]),
     room("bunjae-zoo", &["bunjae-ir"]),
     room("bunjae-data", &[]),
-    room("bunjae-train", &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-data"]),
+    room(
+        "bunjae-train",
+        &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-data", "bunjae-measure"],
+    ),
     room(
         "bunjae-compress",
         &["bunjae-ir", "bunjae-interp", "bunjae-passes", "bunjae-train", "bunjae-data"],

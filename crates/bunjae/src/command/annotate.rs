@@ -77,7 +77,16 @@ impl Annotate {
             let parent = Some(model::sha256(&path)?);
             annotations.record(&mut graph.metadata).map_err(Failure::new)?;
             let command = format!("annotate{}", self.annotating.command());
-            let step = Step { command, seed: 0, parent, before: None, after: None, check: None };
+            let step = Step {
+                command,
+                seed: 0,
+                parent,
+                before: None,
+                after: None,
+                check: None,
+                data: None,
+                metrics: None,
+            };
             provenance::record(&mut graph, step);
             model::save(target, &graph)?;
         }

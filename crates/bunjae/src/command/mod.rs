@@ -11,6 +11,7 @@ mod new;
 mod predict;
 mod profile;
 mod prune;
+mod train;
 
 use clap::Subcommand;
 
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     Annotate(Box<annotate::Annotate>),
     Predict(Box<predict::Predict>),
     Data(data::Data),
+    Train(Box<train::Train>),
+    Finetune(Box<train::Finetune>),
+    Distill(Box<train::Distill>),
     Evaluate(Box<evaluate::Evaluate>),
 }
 
@@ -57,6 +61,9 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Annotate(annotate) => annotate.run(output),
         Command::Predict(predict) => predict.run(output),
         Command::Data(data) => data.run(output),
+        Command::Train(train) => train.run(output),
+        Command::Finetune(finetune) => finetune.run(output),
+        Command::Distill(distill) => distill.run(output),
         Command::Evaluate(evaluate) => evaluate.run(output),
     }
 }

@@ -175,6 +175,8 @@ impl New {
                 before: None,
                 after: None,
                 check: None,
+                data: None,
+                metrics: None,
             },
         );
         let bindings = Sizes::default().bindings(&[&graph])?;

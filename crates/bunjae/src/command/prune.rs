@@ -425,6 +425,8 @@ impl Prune {
             before: Some(json(before)?),
             after: Some(json(after)?),
             check: Some(check),
+            data: None,
+            metrics: None,
         };
         provenance::record(&mut graph, step);
         model::save(target, &graph)

@@ -199,7 +199,16 @@ impl Compile {
         let tune = if self.compiling.tune { " --tune" } else { "" };
         let given = sizes.iter().map(|(name, value)| format!(" --size {name}={value}"));
         let command = format!("compile{isa}{tune}{}", given.collect::<String>());
-        let step = Step { command, seed: 0, parent, before: None, after: None, check: None };
+        let step = Step {
+            command,
+            seed: 0,
+            parent,
+            data: None,
+            metrics: None,
+            before: None,
+            after: None,
+            check: None,
+        };
         provenance::record(graph, step);
         let threads = self.threads.get();
         let options = CompileOptions { threads, sizes, ..self.compiling.options() };

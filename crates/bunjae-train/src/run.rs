@@ -1,0 +1,624 @@
+//! A run: epochs of steps, with a validation, a checkpoint and a line in the logs after each.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bunjae_data::augment::random_for;
+use bunjae_data::loader::{Batch, Batches, Loading};
+use bunjae_data::pictures::Pictures;
+use bunjae_engine::{CompileOptions, FlatMath, Input, Output, Segment, TrainingSession};
+use bunjae_ir::{Graph, Source};
+use bunjae_tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::average::Average;
+use crate::checkpoint::Checkpoint;
+use crate::error::TrainError;
+use crate::infer::{Predictor, validate};
+use crate::log::{EpochRecord, Log};
+use crate::optimiser::{Optimiser, Pace, Part};
+use crate::recipe::{Method, Recipe};
+use crate::schedule::Schedule;
+use crate::step::{LOSS, StepGraph, TARGETS, TEACHER, WEIGHTS, classes, step_graph, with_batch};
+use crate::stop::{Metric, Watch};
+use crate::targets::Targets;
+
+/// The share of a batch's statistics in the running ones, PyTorch's default.
+const MOMENTUM: f64 = 0.1;
+
+/// The file of the last epoch's state in a run's folder.
+pub const LAST: &str = "last.safetensors";
+
+/// The file of the best epoch's weights.
+const BEST: &str = "best.safetensors";
+
+/// What a run works with, beside its recipe.
+pub struct Materials {
+    /// The model to be trained.
+    pub graph: Graph,
+    /// Models that are imitated; their logits are averaged.
+    pub teachers: Vec<Graph>,
+    /// Pictures to learn from.
+    pub train: Arc<Pictures>,
+    /// Pictures to choose the best epoch by; without any the last epoch is the best.
+    pub val: Option<Arc<Pictures>>,
+    /// Where checkpoints and logs go; none are written without one.
+    pub folder: Option<PathBuf>,
+    /// What the model and the pictures are, so that a checkpoint of others is refused.
+    pub fingerprint: String,
+    /// Threads that compute, and as many that decode.
+    pub threads: usize,
+}
+
+/// What a run tells while it runs.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A batch is done.
+    Batch {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Batches done in this epoch, and in all.
+        done: u64,
+        /// Batches of an epoch.
+        of: u64,
+        /// The mean loss of the epoch so far.
+        loss: f64,
+    },
+    /// An epoch is done.
+    Epoch {
+        /// Its figures.
+        record: &'a EpochRecord,
+        /// Whether it is the best so far.
+        is_best: bool,
+    },
+}
+
+/// What came out of a run.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The model of the best epoch.
+    pub graph: Graph,
+    /// The figures of every epoch of this run; of a resumed run, those since then.
+    pub epochs: Vec<EpochRecord>,
+    /// The epoch of the model.
+    pub best_epoch: u64,
+    /// Whether the run ended before its last epoch, for want of better figures.
+    pub stopped_early: bool,
+}
+
+/// What a checkpoint says beside its arrays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    recipe: Recipe,
+    fingerprint: String,
+    /// The first epoch that is not done.
+    epoch: u64,
+    optimiser_steps: u64,
+    average_updates: u64,
+    watch: Watch,
+    best_epoch: u64,
+}
+
+/// A run in progress.
+pub struct Run {
+    recipe: Recipe,
+    materials: Materials,
+    session: TrainingSession,
+    step: StepGraph,
+    optimiser: Optimiser,
+    math: FlatMath,
+    schedule: Schedule,
+    targets: Targets,
+    teachers: Vec<Predictor>,
+    /// The running statistics by the names of their weights.
+    running: BTreeMap<String, Vec<f32>>,
+    average: Option<[Average; 2]>,
+    /// Gradients that are added up, where a step takes several batches.
+    sums: Vec<f32>,
+    outputs: Vec<Vec<f32>>,
+    watch: Watch,
+    epoch: u64,
+    best: BTreeMap<String, Vec<f32>>,
+    best_epoch: u64,
+    per_epoch: u64,
+}
+
+impl Run {
+    /// Makes a run ready. With `resume`, it goes on from the last checkpoint in its folder, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// [`TrainError`]: settings without meaning, a model that does not suit the pictures, a
+    /// checkpoint of another run.
+    pub fn new(recipe: Recipe, materials: Materials, resume: bool) -> Result<Run, TrainError> {
+        recipe.check()?;
+        let dataset = materials.train.dataset();
+        dataset.check_trainable()?;
+        let outputs = classes(&materials.graph)?;
+        if outputs != dataset.classes.len() {
+            return Err(TrainError::Classes { model: outputs, data: dataset.classes.len() });
+        }
+        if recipe.distil.is_some() == materials.teachers.is_empty() {
+            return Err(TrainError::setting("teacher", "a method and a teacher go together"));
+        }
+        let bound = with_batch(&materials.graph, recipe.batch)?;
+        let step = step_graph(&bound, &recipe.objective, recipe.distil.as_ref(), &recipe.freeze)?;
+        let options = CompileOptions { threads: materials.threads, ..CompileOptions::default() };
+        let session = TrainingSession::new(&step.graph, &options)?;
+        let math =
+            || FlatMath::new(session.model().isa()).map_err(|e| TrainError::Math(e.to_string()));
+        let parts = session.segments().iter().map(|s| Part::of(s.start, &s.shape)).collect();
+        let len = session.parameters().len();
+        let optimiser = Optimiser::new(recipe.rule, recipe.decay, parts, len, math()?)?;
+        let math = math()?;
+        let teachers = materials
+            .teachers
+            .iter()
+            .map(|teacher| Predictor::new(teacher, recipe.batch, materials.threads))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(other) = teachers.iter().map(Predictor::classes).find(|&n| n != outputs) {
+            return Err(TrainError::Classes { model: other, data: outputs });
+        }
+        let running = running_statistics(&materials.graph, &step)?;
+        let flat = flat(&running);
+        let average = match recipe.average {
+            Some(decay) => {
+                Some([Average::new(decay, session.parameters())?, Average::new(decay, &flat)?])
+            }
+            None => None,
+        };
+        let per_epoch = (dataset.items.len() / recipe.batch) as u64;
+        if per_epoch == 0 {
+            let what = format!("{} for {} pictures", recipe.batch, dataset.items.len());
+            return Err(TrainError::setting("batch", what));
+        }
+        let schedule = recipe.schedule(per_epoch.div_ceil(recipe.accumulate));
+        let ports = session.outputs().iter().map(|port| vec![0.0; port.elements()]).collect();
+        let targets = Targets::new(&recipe.objective, dataset);
+        let watch = Watch::new(recipe.metric, recipe.patience, recipe.least_gain)?;
+        let mut run = Run {
+            recipe,
+            materials,
+            step,
+            optimiser,
+            math,
+            schedule,
+            targets,
+            teachers,
+            running,
+            average,
+            sums: vec![0.0; len],
+            outputs: ports,
+            watch,
+            epoch: 0,
+            best: BTreeMap::new(),
+            best_epoch: 0,
+            per_epoch,
+            session,
+        };
+        if resume {
+            run.resume()?;
+        }
+        Ok(run)
+    }
+
+    /// The first epoch that is not done: 0 unless the run was resumed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`TrainError`]; what was done up to the last checkpoint is not lost.
+    pub fn train(&mut self, progress: &mut dyn FnMut(&Event<'_>)) -> Result<Trained, TrainError> {
+        let folder = self.materials.folder.clone();
+        let mut log = folder.as_deref().map(|folder| Log::open(folder, self.epoch)).transpose()?;
+        let mut epochs = Vec::new();
+        let mut stopped_early = false;
+        while self.epoch < self.recipe.epochs {
+            let train_loss = self.one_epoch(progress)?;
+            let record = self.record(train_loss)?;
+            let figure = match self.recipe.metric {
+                Metric::Accuracy => record.accuracy,
+                Metric::MacroF1 => record.macro_f1,
+                Metric::Loss => record.loss,
+            };
+            let verdict = figure.map(|figure| self.watch.see(self.epoch, figure));
+            let is_best = verdict.is_none_or(|verdict| verdict.is_best) || self.best.is_empty();
+            if is_best {
+                self.best = self.weights();
+                self.best_epoch = self.epoch;
+            }
+            self.epoch += 1;
+            if let Some(folder) = &folder {
+                self.save(folder, is_best)?;
+            }
+            if let Some(log) = &mut log {
+                log.add(&record)?;
+            }
+            progress(&Event::Epoch { record: &record, is_best });
+            epochs.push(record);
+            if verdict.is_some_and(|verdict| verdict.stop) {
+                stopped_early = self.epoch < self.recipe.epochs;
+                break;
+            }
+        }
+        if self.best.is_empty() {
+            self.best = self.weights();
+        }
+        let graph = with_weights(&self.materials.graph, &self.best)?;
+        Ok(Trained { graph, epochs, best_epoch: self.best_epoch, stopped_early })
+    }
+
+    fn loading(&self) -> Loading {
+        Loading {
+            batch: self.recipe.batch,
+            drop_last: true,
+            order: self.recipe.order,
+            augment: Some(self.recipe.augment.clone()),
+            mix: self.recipe.mix,
+            seed: self.recipe.seed,
+            workers: self.materials.threads,
+            ahead: 2,
+        }
+    }
+
+    /// Returns the mean loss.
+    fn one_epoch(&mut self, progress: &mut dyn FnMut(&Event<'_>)) -> Result<f64, TrainError> {
+        let epochs = self.epoch..self.epoch + 1;
+        let batches = Batches::new(Arc::clone(&self.materials.train), self.loading(), epochs, 0)?;
+        let (mut sum, mut done) = (0.0, 0u64);
+        let mut pending = 0;
+        for batch in batches {
+            sum += self.forward_and_backward(batch?, MOMENTUM)?;
+            done += 1;
+            pending += 1;
+            if self.recipe.accumulate > 1 {
+                let sums = self.sums.iter_mut().zip(self.session.gradients());
+                sums.for_each(|(sum, gradient)| *sum += gradient);
+            }
+            if pending == self.recipe.accumulate || done == self.per_epoch {
+                self.update(pending)?;
+                pending = 0;
+            }
+            let loss = sum / done as f64;
+            progress(&Event::Batch { epoch: self.epoch, done, of: self.per_epoch, loss });
+        }
+        Ok(sum / done.max(1) as f64)
+    }
+
+    /// Runs one batch, leaves its gradients in the session, moves the running statistics by
+    /// `momentum`, and returns the loss.
+    fn forward_and_backward(&mut self, mut batch: Batch, momentum: f64) -> Result<f64, TrainError> {
+        let weights = self.targets.prepare(batch.targets.elements_mut::<f32>()?);
+        let pictures = batch.inputs.elements::<f32>()?;
+        let teacher = self.teach(pictures, batch.epoch, batch.index)?;
+        let masks = self.masks(batch.epoch, batch.index)?;
+        let targets = batch.targets.elements::<f32>()?;
+        let inputs: Vec<Input<'_>> = self
+            .session
+            .inputs()
+            .iter()
+            .map(|port| match port.name.as_str() {
+                TARGETS => Input::from(targets),
+                WEIGHTS => Input::from(weights.as_slice()),
+                TEACHER => Input::from(teacher.as_slice()),
+                name => Input::from(masks.get(name).map_or(pictures, Vec::as_slice)),
+            })
+            .collect();
+        let mut outputs: Vec<Output<'_>> =
+            self.outputs.iter_mut().map(|values| Output::from(values.as_mut_slice())).collect();
+        self.session.run(&inputs, &mut outputs)?;
+        let loss = self.output(LOSS).first().copied().map_or(f64::NAN, f64::from);
+        if !loss.is_finite() {
+            let step = self.optimiser.steps();
+            return Err(TrainError::NotFinite { what: "loss", value: loss, step });
+        }
+        self.follow_statistics(momentum);
+        Ok(loss)
+    }
+
+    fn output(&self, name: &str) -> &[f32] {
+        let ports = self.session.outputs().iter().zip(&self.outputs);
+        ports.into_iter().find(|(port, _)| port.name == name).map_or(&[], |(_, values)| values)
+    }
+
+    /// Moves the running statistics towards those of the batch, whose variance is made unbiased.
+    fn follow_statistics(&mut self, momentum: f64) {
+        let mut running = std::mem::take(&mut self.running);
+        for statistics in &self.step.statistics {
+            let names = &statistics.names;
+            let count = statistics.count as f64;
+            let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
+            for (name, output, factor) in [
+                (&names.running_mean, &names.mean, 1.0),
+                (&names.running_variance, &names.variance, unbiased),
+            ] {
+                let batch = self.output(output);
+                for (running, &batch) in running.get_mut(name).into_iter().flatten().zip(batch) {
+                    let new = f64::from(batch) * factor;
+                    *running = ((1.0 - momentum) * f64::from(*running) + momentum * new) as f32;
+                }
+            }
+        }
+        self.running = running;
+    }
+
+    /// The mean of the teachers' logits, with noise where the method has it.
+    fn teach(&mut self, inputs: &[f32], epoch: u64, index: usize) -> Result<Vec<f32>, TrainError> {
+        let mut mean: Vec<f32> = Vec::new();
+        let count = self.teachers.len() as f32;
+        for teacher in &mut self.teachers {
+            let logits = teacher.logits(inputs)?;
+            mean.resize(logits.len(), 0.0);
+            mean.iter_mut().zip(logits).for_each(|(mean, logit)| *mean += logit / count);
+        }
+        if let Some(Method::Noisy { deviation }) = self.recipe.distil.map(|distil| distil.method) {
+            let mut random = random_for(self.recipe.seed ^ NOISE, epoch, index as u64);
+            for logit in &mut mean {
+                *logit = (f64::from(*logit) * (1.0 + deviation * random.normal())) as f32;
+            }
+        }
+        Ok(mean)
+    }
+
+    /// Fresh masks of dropout.
+    fn masks(&self, epoch: u64, index: usize) -> Result<BTreeMap<String, Vec<f32>>, TrainError> {
+        let mut masks = BTreeMap::new();
+        let mut random = random_for(self.recipe.seed ^ DROPOUT, epoch, index as u64);
+        for mask in &self.step.masks {
+            let port = self.session.inputs().iter().find(|port| port.name == mask.input);
+            let ratio = f64::from(mask.ratio);
+            let kept = (1.0 / (1.0 - ratio)) as f32;
+            let values = (0..port.map_or(0, |port| port.elements()))
+                .map(|_| if random.unit() < ratio { 0.0 } else { kept })
+                .collect();
+            masks.insert(mask.input.clone(), values);
+        }
+        Ok(masks)
+    }
+
+    /// A step of the optimiser, with the mean gradient of the last `batches` batches.
+    fn update(&mut self, batches: u64) -> Result<(), TrainError> {
+        let step = self.optimiser.steps();
+        let (parameters, gradients) = self.session.arrays_mut();
+        if self.recipe.accumulate > 1 {
+            for (gradient, sum) in gradients.iter_mut().zip(&mut self.sums) {
+                *gradient = *sum / batches as f32;
+                *sum = 0.0;
+            }
+        }
+        let clip = self.optimiser.clip(gradients, self.recipe.clip);
+        if !clip.norm.is_finite() {
+            let what = "norm of the gradient";
+            return Err(TrainError::NotFinite { what, value: clip.norm, step });
+        }
+        let pace = Pace {
+            rate: self.schedule.rate(step),
+            momentum: self.schedule.momentum(step),
+            scale: clip.factor,
+        };
+        self.optimiser.step(parameters, gradients, pace)?;
+        if let Some([parameters, running]) = &mut self.average {
+            parameters.update(self.session.parameters(), &self.math)?;
+            running.update(&flat(&self.running), &self.math)?;
+        }
+        Ok(())
+    }
+
+    /// The trained weights and running statistics by name: the averages, where they are kept.
+    fn weights(&self) -> BTreeMap<String, Vec<f32>> {
+        let parameters = match &self.average {
+            Some([parameters, _]) => parameters.values(),
+            None => self.session.parameters(),
+        };
+        let segment = |segment: &Segment| {
+            let values = parameters[segment.start..segment.start + segment.len].to_vec();
+            (segment.name.clone(), values)
+        };
+        let mut weights: BTreeMap<String, Vec<f32>> =
+            self.session.segments().iter().map(segment).collect();
+        let running = match &self.average {
+            Some([_, running]) => unflat(running.values(), &self.running),
+            None => self.running.clone(),
+        };
+        weights.extend(running);
+        weights
+    }
+
+    /// The model as it is now.
+    ///
+    /// # Errors
+    /// [`TrainError::Graph`].
+    pub fn graph(&self) -> Result<Graph, TrainError> {
+        with_weights(&self.materials.graph, &self.weights())
+    }
+
+    /// Estimates the running statistics of batch normalisation anew, as the mean over one epoch's
+    /// batches, and leaves everything else as it is: what a network needs after its channels were
+    /// cut.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn recalibrate(&mut self) -> Result<(), TrainError> {
+        let epochs = self.epoch..self.epoch + 1;
+        let batches = Batches::new(Arc::clone(&self.materials.train), self.loading(), epochs, 0)?;
+        for (count, batch) in (1u64..).zip(batches) {
+            self.forward_and_backward(batch?, 1.0 / count as f64)?;
+        }
+        Ok(())
+    }
+
+    /// Validates, and sums the epoch up.
+    fn record(&self, train_loss: f64) -> Result<EpochRecord, TrainError> {
+        let scores = match &self.materials.val {
+            Some(val) => {
+                let threads = self.materials.threads;
+                Some(validate(&self.graph()?, val, self.recipe.batch, threads)?)
+            }
+            None => None,
+        };
+        let step = self.optimiser.steps();
+        Ok(EpochRecord {
+            epoch: self.epoch,
+            step,
+            rate: self.schedule.rate(step.saturating_sub(1)),
+            train_loss,
+            loss: scores.as_ref().map(|scores| scores.log_loss),
+            accuracy: scores.as_ref().map(|scores| scores.accuracy),
+            macro_f1: scores.as_ref().map(|scores| scores.mean.f1),
+        })
+    }
+
+    fn save(&self, folder: &Path, is_best: bool) -> Result<(), TrainError> {
+        let record = Record {
+            recipe: self.recipe.clone(),
+            fingerprint: self.materials.fingerprint.clone(),
+            epoch: self.epoch,
+            optimiser_steps: self.optimiser.steps(),
+            average_updates: self.average.as_ref().map_or(0, |[average, _]| average.updates()),
+            watch: self.watch.clone(),
+            best_epoch: self.best_epoch,
+        };
+        let mut arrays = BTreeMap::new();
+        arrays.insert(PARAMETERS.to_owned(), self.session.parameters().to_vec());
+        for (index, state) in self.optimiser.state().iter().enumerate() {
+            arrays.insert(format!("{STATE}{index}"), state.clone());
+        }
+        if let Some([parameters, running]) = &self.average {
+            arrays.insert(AVERAGES[0].to_owned(), parameters.values().to_vec());
+            arrays.insert(AVERAGES[1].to_owned(), running.values().to_vec());
+        }
+        for (prefix, values) in [(RUNNING, &self.running), (BEST_WEIGHTS, &self.best)] {
+            let named = values.iter().map(|(name, values)| (format!("{prefix}{name}"), values));
+            arrays.extend(named.map(|(name, values)| (name, values.clone())));
+        }
+        // The best weights are part of the last checkpoint, so that one renaming brings both up to
+        // date; the file of its own is for people.
+        Checkpoint { record: record.clone(), arrays }.write(&folder.join(LAST))?;
+        if is_best {
+            Checkpoint { record, arrays: self.best.clone() }.write(&folder.join(BEST))?;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), TrainError> {
+        let Some(path) = self.materials.folder.as_ref().map(|folder| folder.join(LAST)) else {
+            return Ok(());
+        };
+        if !path.exists() {
+            return Ok(());
+        }
+        let Checkpoint { record, mut arrays } = Checkpoint::<Record>::read(&path)?;
+        let other = |what: &str| TrainError::Checkpoint {
+            path: path.clone(),
+            what: format!("it is of a run with {what}"),
+        };
+        if record.recipe != self.recipe {
+            return Err(other("other settings"));
+        }
+        if record.fingerprint != self.materials.fingerprint {
+            return Err(other("another model or other pictures"));
+        }
+        let mut take = |name: &str| arrays.remove(name).ok_or_else(|| other("fewer arrays"));
+        let parameters = take(PARAMETERS)?;
+        let own = self.session.parameters_mut();
+        if parameters.len() != own.len() {
+            return Err(other("other parameters"));
+        }
+        own.copy_from_slice(&parameters);
+        let state = (0..self.optimiser.state().len()).map(|index| take(&format!("{STATE}{index}")));
+        let state = state.collect::<Result<Vec<_>, _>>()?;
+        self.optimiser.restore(state, record.optimiser_steps)?;
+        if let Some(averages) = &mut self.average {
+            for (average, name) in averages.iter_mut().zip(AVERAGES) {
+                average.restore(take(name)?, record.average_updates)?;
+            }
+        }
+        for (name, running) in &mut self.running {
+            let values = take(&format!("{RUNNING}{name}"))?;
+            if values.len() != running.len() {
+                return Err(other("other running statistics"));
+            }
+            *running = values;
+        }
+        let best = arrays.iter().filter_map(|(name, values)| {
+            Some((name.strip_prefix(BEST_WEIGHTS)?.to_owned(), values.clone()))
+        });
+        self.best = best.collect();
+        self.best_epoch = record.best_epoch;
+        self.watch = record.watch;
+        self.epoch = record.epoch;
+        Ok(())
+    }
+}
+
+/// The names of arrays in a checkpoint.
+const PARAMETERS: &str = "parameters";
+const STATE: &str = "optimiser.";
+const AVERAGES: [&str; 2] = ["average.parameters", "average.running"];
+const RUNNING: &str = "running.";
+const BEST_WEIGHTS: &str = "best.";
+
+/// What keeps the numbers of noise and of dropout apart from those of the pictures.
+const NOISE: u64 = 0x006e_6f69_7365;
+const DROPOUT: u64 = 0x6472_6f70;
+
+/// The running statistics of the batch normalisations that are trained.
+fn running_statistics(
+    graph: &Graph,
+    step: &StepGraph,
+) -> Result<BTreeMap<String, Vec<f32>>, TrainError> {
+    let names = step.statistics.iter().map(|statistics| &statistics.names);
+    let names = names.flat_map(|names| [&names.running_mean, &names.running_variance]);
+    let mut running = BTreeMap::new();
+    for name in names {
+        let tensor = graph.find_weight(name).and_then(|id| graph.weight_tensor(id));
+        if let Some(tensor) = tensor {
+            running.insert(name.clone(), tensor.elements::<f32>()?.to_vec());
+        }
+    }
+    Ok(running)
+}
+
+/// All values in the order of their names.
+fn flat(values: &BTreeMap<String, Vec<f32>>) -> Vec<f32> {
+    values.values().flatten().copied().collect()
+}
+
+/// The inverse of [`flat`], for names and lengths as in `like`.
+fn unflat(values: &[f32], like: &BTreeMap<String, Vec<f32>>) -> BTreeMap<String, Vec<f32>> {
+    let mut rest = values;
+    let mut take = |count: usize| {
+        let (taken, after) = rest.split_at(count.min(rest.len()));
+        rest = after;
+        taken.to_vec()
+    };
+    like.iter().map(|(name, old)| (name.clone(), take(old.len()))).collect()
+}
+
+/// The graph with other numbers in the weights of these names.
+fn with_weights(graph: &Graph, weights: &BTreeMap<String, Vec<f32>>) -> Result<Graph, TrainError> {
+    let mut problem = None;
+    let changed = graph.map::<TrainError>(
+        |id, tensor| {
+            let values = match &graph.value(id).source {
+                Source::Weight { name, .. } => weights.get(name),
+                _ => None,
+            };
+            let Some(values) = values else { return tensor.clone() };
+            Tensor::from_slice(tensor.shape(), values).unwrap_or_else(|error| {
+                problem = Some(error);
+                tensor.clone()
+            })
+        },
+        |new, id, inputs| {
+            let node = graph.node(id);
+            Ok(new.push_multi(&node.name, node.op.clone(), inputs)?)
+        },
+    )?;
+    problem.map_or(Ok(changed), |error| Err(error.into()))
+}

@@ -1,0 +1,337 @@
+//! Whole runs on small networks and pictures that are made up here.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bunjae_data::augment::{Augment, Mix};
+use bunjae_data::pictures::{Pictures, Reading};
+use bunjae_data::sampler::Order;
+use bunjae_data::{Channels, Colour, Dataset, Item, Preprocess, Records, Source, Split};
+use bunjae_ir::Graph;
+use bunjae_tensor::Random;
+use bunjae_train::optimiser::{Betas, Rule};
+use bunjae_train::recipe::{ClassWeights, Distil, Method, Objective, Recipe};
+use bunjae_train::schedule::Course;
+use bunjae_train::stop::Metric;
+use bunjae_train::{Event, Materials, Run, TrainError, Trained, with_new_head};
+
+/// Convolution, normalisation, dropout, a pool and a linear layer.
+const NET: &str = "graph @net
+in   %x: f32[N,1,6,6]
+w    @conv.w: f32[4,1,3,3] = rand(seed=1)
+w    @bn.g: f32[4] = [1, 1, 1, 1]
+w    @bn.b: f32[4] = [0, 0, 0, 0]
+w    @bn.m: f32[4] frozen = [0, 0, 0, 0]
+w    @bn.v: f32[4] frozen = [1, 1, 1, 1]
+%1 = conv2d %x, @conv.w {pad=[1,1,1,1]} : f32[N,4,6,6] ; \"conv\"
+%2 = batch_norm %1, @bn.g, @bn.b, @bn.m, @bn.v : f32[N,4,6,6] ; \"bn\"
+%3 = relu %2 : f32[N,4,6,6] ; \"relu\"
+%4 = global_pool %3 {kind=mean} : f32[N,4,1,1] ; \"pool\"
+%5 = flatten %4 {axis=1} : f32[N,4] ; \"flatten\"
+%6 = dropout %5 {ratio=0.25} : f32[N,4] ; \"dropout\"
+w    @fc.w: f32[2,4] = rand(seed=2)
+w    @fc.b: f32[2] = [0, 0]
+%7 = linear %6, @fc.w, @fc.b : f32[N,2] ; \"fc\"
+out  %7 ; \"scores\"
+";
+
+fn net() -> Graph {
+    Graph::parse(NET).unwrap()
+}
+
+/// Noise, with lines across in class 0 and lines down in class 1.
+fn pictures(count: usize, split: Split, seed: u64) -> Arc<Pictures> {
+    let mut random = Random::new(seed);
+    let mut samples = Vec::new();
+    for index in 0..count {
+        for place in 0..36 {
+            let line = if index % 2 == 0 { place / 6 } else { place % 6 };
+            samples.push((100 * (line % 2) + random.below(120)) as u8);
+        }
+    }
+    let records = Arc::new(Records {
+        origin: "made up".to_owned(),
+        width: 6,
+        height: 6,
+        channels: Channels::Grey,
+        samples,
+    });
+    let items = (0..count).map(|index| Item {
+        source: Source::Record { records: Arc::clone(&records), index },
+        label: Some(index % 2),
+        split: Some(split),
+        group: None,
+    });
+    let dataset = Dataset {
+        classes: vec!["across".to_owned(), "down".to_owned()],
+        items: items.collect(),
+        skipped: Vec::new(),
+    };
+    let preprocess =
+        Preprocess { mean: vec![0.4], std: vec![0.25], ..Preprocess::plain(6, 6, Colour::Grey) };
+    Arc::new(Pictures::new(dataset, Reading::new(preprocess)).unwrap())
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        epochs: 6,
+        batch: 8,
+        accumulate: 1,
+        rule: Rule::AdamW(Betas::default()),
+        decay: 1e-3,
+        rate: 0.05,
+        course: Course::OneCycle { rise: 0.3 },
+        warm_up: 0.0,
+        clip: None,
+        average: None,
+        objective: Objective { smoothing: 0.0, focal: 0.0, weights: ClassWeights::Equal },
+        distil: None,
+        order: Order::Shuffled,
+        augment: Augment::default(),
+        mix: None,
+        freeze: Vec::new(),
+        metric: Metric::Accuracy,
+        patience: None,
+        least_gain: 0.0,
+        seed: 1,
+    }
+}
+
+fn materials(graph: Graph, folder: Option<&Path>, threads: usize) -> Materials {
+    Materials {
+        graph,
+        teachers: Vec::new(),
+        train: pictures(68, Split::Train, 5),
+        val: Some(pictures(40, Split::Val, 6)),
+        folder: folder.map(PathBuf::from),
+        fingerprint: "the one".to_owned(),
+        threads,
+    }
+}
+
+fn train(recipe: &Recipe, materials: Materials) -> Trained {
+    Run::new(recipe.clone(), materials, false).unwrap().train(&mut |_| {}).unwrap()
+}
+
+/// The bits of every weight.
+fn bits(graph: &Graph) -> BTreeMap<String, Vec<u32>> {
+    let weight = |&id| {
+        let values = graph.weight_tensor(id).unwrap().elements::<f32>().unwrap();
+        (graph.label(id), values.iter().map(|value| value.to_bits()).collect())
+    };
+    graph.weights().iter().map(weight).collect()
+}
+
+/// What exercises most of a run at once.
+fn rich() -> Recipe {
+    Recipe {
+        accumulate: 2,
+        clip: Some(1.0),
+        average: Some(0.9),
+        objective: Objective { smoothing: 0.1, focal: 1.0, weights: ClassWeights::Root },
+        order: Order::Balanced,
+        augment: Augment::flip(),
+        mix: Some(Mix { p: 0.5, mixup: 0.2, cutmix: 0.0 }),
+        ..recipe()
+    }
+}
+
+#[test]
+fn a_small_network_learns() {
+    let trained = train(&recipe(), materials(net(), None, 1));
+    assert_eq!(trained.epochs.len(), 6);
+    let best = &trained.epochs[trained.best_epoch as usize];
+    assert!(best.accuracy > Some(0.95), "{best:?}");
+    assert!(trained.epochs[5].train_loss < 0.5 * trained.epochs[0].train_loss);
+    // The validation of a run is that of anybody who has the model.
+    let scores =
+        bunjae_train::validate(&trained.graph, &pictures(40, Split::Val, 6), 7, 2).unwrap();
+    assert_eq!(Some(scores.accuracy), best.accuracy);
+    let moved = |name: &str| bits(&trained.graph)[name] != bits(&net())[name];
+    assert!(["conv.w", "bn.g", "bn.m", "bn.v", "fc.b"].into_iter().all(moved));
+}
+
+#[test]
+fn one_seed_gives_one_model_on_any_number_of_threads() {
+    for recipe in [recipe(), rich()] {
+        let model = |threads| bits(&train(&recipe, materials(net(), None, threads)).graph);
+        assert_eq!(model(1), model(2));
+        assert_eq!(model(1), model(3));
+        let other = Recipe { seed: 2, ..recipe.clone() };
+        assert_ne!(model(1), bits(&train(&other, materials(net(), None, 1)).graph));
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_as_if_it_had_not_been() {
+    for recipe in [recipe(), rich()] {
+        let whole = train(&recipe, materials(net(), None, 1));
+        for (killed_at, batch) in [(0, 3), (3, 1), (5, 8)] {
+            let folder = tempfile::tempdir().unwrap();
+            let begin = || materials(net(), Some(folder.path()), 2);
+            let mut run = Run::new(recipe.clone(), begin(), false).unwrap();
+            let killed = catch_unwind(AssertUnwindSafe(|| {
+                run.train(&mut |event| {
+                    if let Event::Batch { epoch, done, .. } = event {
+                        assert!((*epoch, *done) != (killed_at, batch), "killed");
+                    }
+                })
+            }));
+            assert!(killed.is_err());
+            let mut run = Run::new(recipe.clone(), begin(), true).unwrap();
+            assert_eq!(run.epoch(), killed_at);
+            let resumed = run.train(&mut |_| {}).unwrap();
+            assert_eq!(bits(&resumed.graph), bits(&whole.graph), "killed in epoch {killed_at}");
+            assert_eq!(resumed.best_epoch, whole.best_epoch);
+            assert_eq!(resumed.epochs, whole.epochs[killed_at as usize..]);
+            let lines = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+            assert_eq!(lines.lines().count(), 6);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = || materials(net(), Some(folder.path()), 1);
+    train(&recipe(), begin());
+    let refused = |recipe: Recipe, materials| match Run::new(recipe, materials, true) {
+        Err(error @ TrainError::Checkpoint { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("was not refused"),
+    };
+    assert!(refused(Recipe { rate: 0.1, ..recipe() }, begin()).contains("other settings"));
+    let other = Materials { fingerprint: "another".to_owned(), ..begin() };
+    assert!(refused(recipe(), other).contains("another model or other pictures"));
+    std::fs::write(folder.path().join("last.safetensors"), "half a file").unwrap();
+    assert!(refused(recipe(), begin()).contains("is no checkpoint"));
+}
+
+#[test]
+fn frozen_layers_stay_as_they_are() {
+    let frozen = Recipe { freeze: vec!["conv".to_owned(), "bn".to_owned()], ..recipe() };
+    let (before, after) = (net(), train(&frozen, materials(net(), None, 1)).graph);
+    let (before, after) = (bits(&before), bits(&after));
+    for name in ["conv.w", "bn.g", "bn.b", "bn.m", "bn.v"] {
+        assert_eq!(before[name], after[name], "{name}");
+    }
+    assert_ne!(before["fc.w"], after["fc.w"]);
+    let refused = |freeze: &[&str]| {
+        let freeze = freeze.iter().map(|&pattern| pattern.to_owned()).collect();
+        let run = Run::new(Recipe { freeze, ..recipe() }, materials(net(), None, 1), false);
+        run.err().unwrap().to_string()
+    };
+    assert_eq!(refused(&["convv"]), "freeze: no layer is called `convv`");
+    assert!(refused(&["*"]).starts_with("nothing is left to train"));
+}
+
+#[test]
+fn a_new_head_tells_other_classes_apart() {
+    let old = net();
+    let new = with_new_head(&old, 5, 3).unwrap();
+    let shape = |graph: &Graph, name: &str| {
+        graph.weight_tensor(graph.find_weight(name).unwrap()).unwrap().shape().to_vec()
+    };
+    assert_eq!((shape(&new, "fc.w"), shape(&new, "fc.b")), (vec![5, 4], vec![5]));
+    assert_eq!(bits(&new)["conv.w"], bits(&old)["conv.w"]);
+    // Uniform within 1 / sqrt(4).
+    let head = new.weight_tensor(new.find_weight("fc.w").unwrap()).unwrap();
+    assert!(head.elements::<f32>().unwrap().iter().all(|value| value.abs() <= 0.5));
+    let run = Run::new(recipe(), materials(new, None, 1), false);
+    assert!(matches!(run.err().unwrap(), TrainError::Classes { model: 5, data: 2 }));
+    let trained = train(&recipe(), materials(with_new_head(&old, 2, 3).unwrap(), None, 1));
+    assert!(trained.epochs[5].accuracy > Some(0.9));
+}
+
+#[test]
+fn a_student_learns_from_a_teacher_alone() {
+    let teacher = train(&recipe(), materials(net(), None, 1)).graph;
+    let student = || with_new_head(&net(), 2, 9).unwrap();
+    for method in [
+        Method::Kd { temperature: 4.0 },
+        Method::Logits,
+        Method::Noisy { deviation: 0.1 },
+        Method::Dkd { temperature: 4.0, alpha: 1.0, beta: 8.0 },
+        Method::Dist { temperature: 1.0, beta: 1.0, gamma: 1.0 },
+    ] {
+        let labels =
+            if matches!(method, Method::Dkd { .. } | Method::Dist { .. }) { 1.0 } else { 0.0 };
+        let distilled = Recipe { distil: Some(Distil { method, labels }), ..recipe() };
+        let own = Materials {
+            teachers: vec![teacher.clone(), teacher.clone()],
+            ..materials(student(), None, 1)
+        };
+        let trained = train(&distilled, own);
+        let best = &trained.epochs[trained.best_epoch as usize];
+        assert!(best.accuracy > Some(0.9), "{method:?}: {best:?}");
+    }
+    let without =
+        Recipe { distil: Some(Distil { method: Method::Logits, labels: 0.5 }), ..recipe() };
+    assert!(Run::new(without, materials(student(), None, 1), false).is_err());
+}
+
+#[test]
+fn a_run_stops_when_nothing_gets_better() {
+    // A rate this low changes no prediction.
+    let patient = Recipe { rate: 1e-12, patience: Some(2), course: Course::Constant, ..recipe() };
+    let patient = Recipe { freeze: vec!["bn".to_owned()], ..patient };
+    let trained = train(&patient, materials(net(), None, 1));
+    assert_eq!((trained.epochs.len(), trained.best_epoch), (3, 0));
+    assert!(trained.stopped_early);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run() {
+    let rule = Rule::Sgd { momentum: 0.9, nesterov: true };
+    let wild = Recipe { rate: 1e30, rule, course: Course::Constant, ..recipe() };
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::new(wild, materials(net(), Some(folder.path()), 1), false).unwrap();
+    let error = run.train(&mut |_| {}).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("lower learning rate"));
+}
+
+#[test]
+fn recalibration_changes_the_running_statistics_alone() {
+    let mut run = Run::new(recipe(), materials(net(), None, 1), false).unwrap();
+    let before = bits(&run.graph().unwrap());
+    run.recalibrate().unwrap();
+    let once = run.graph().unwrap();
+    let after = bits(&once);
+    for (name, old) in &before {
+        let is_running = ["bn.m", "bn.v"].contains(&name.as_str());
+        assert_eq!(old != &after[name], is_running, "{name}");
+    }
+    // The mean over the epoch, whatever stood there before.
+    run.recalibrate().unwrap();
+    assert_eq!(bits(&run.graph().unwrap()), after);
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    let refused =
+        |recipe: Recipe, materials| Run::new(recipe, materials, false).err().unwrap().to_string();
+    let begin = || materials(net(), None, 1);
+    let large = Recipe { batch: 100, ..recipe() };
+    assert_eq!(refused(large, begin()), "batch: 100 for 68 pictures");
+    assert_eq!(refused(Recipe { epochs: 0, ..recipe() }, begin()), "epochs: 0 is not over 0");
+    let fixed = Graph::parse(&NET.replace("[N,", "[2,")).unwrap();
+    let error = refused(recipe(), materials(fixed, None, 1));
+    assert_eq!(error, "the model fixes its batch to 2, not 8");
+    let one_class = {
+        let train = pictures(68, Split::Train, 5);
+        let mut dataset = train.dataset().clone();
+        dataset.items.retain(|item| item.label == Some(1));
+        Arc::new(Pictures::new(dataset, train.reading().clone()).unwrap())
+    };
+    let error = refused(recipe(), Materials { train: one_class, ..begin() });
+    assert_eq!(error, "pictures of 1 class only (`down`)");
+    let mut dataset = pictures(8, Split::Train, 5).dataset().clone();
+    dataset.items[3].label = Some(7);
+    let reading = pictures(8, Split::Train, 5).reading().clone();
+    let error = Pictures::new(dataset, reading).err().unwrap().to_string();
+    assert_eq!(error, "label: 7 of 2 classes");
+}

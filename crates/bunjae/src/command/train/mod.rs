@@ -1,0 +1,463 @@
+//! `bunjae train`, `bunjae finetune` and `bunjae distill`: one run, three ways to ask for it.
+
+mod options;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bunjae_data::pictures::{Keep, Pictures, Reading};
+use bunjae_data::split::{Shares, split};
+use bunjae_data::{Annotations, ContentHash, Dataset, Labels, Preprocess, Split, layout};
+use bunjae_ir::Graph;
+use bunjae_train::recipe::{Distil, Method};
+use bunjae_train::{Event, Materials, Run, TrainError, Trained};
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use crate::annotate::{input_dims, scores_of};
+use crate::args;
+use crate::command::Outcome;
+use crate::failure::{Failure, Fallible};
+use crate::model;
+use crate::number::percent;
+use crate::output::Output;
+use crate::provenance::{self, Step};
+use options::{Defaults, Options};
+use report::TrainReport;
+
+/// Train a model on labelled pictures
+///
+/// The model is any ONNX file whose first output is a score for each class: one that `bunjae new`
+/// made, one that was cut, or one from elsewhere. The best epoch by its figure on the validation
+/// part becomes the output, with the names of the classes, the way to its input and where it comes
+/// from in its metadata.
+///
+/// A folder beside the output holds the run: a checkpoint after every epoch, from which `--resume`
+/// goes on to the bit, `metrics.jsonl`, and an event file for TensorBoard. One seed gives one model,
+/// whatever the number of threads.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples: bunjae new mask-small --classes 2 -o new.onnx\n  \
+    bunjae train new.onnx --data pictures -o mask.onnx --epochs 24 --rate 6e-3")]
+pub(crate) struct Train {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Train a model further, gently
+///
+/// As `bunjae train`, with a third of its learning rate: for models that were cut, and, with
+/// `--classes`, for pretrained ones that are to tell other classes apart.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples: bunjae finetune cut.onnx --data pictures -o small.onnx --recalibrate-bn\n  \
+    bunjae finetune mobilenet.onnx --data pictures -o mine.onnx --classes 6 --preprocess imagenet"
+)]
+pub(crate) struct Finetune {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Train a model to imitate better ones
+///
+/// As `bunjae train`, with one or several teachers, whose logits are averaged. A teacher sees the
+/// same changed pictures as the student.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bunjae distill new.onnx --teacher large.onnx --data pictures -o small.onnx"
+)]
+pub(crate) struct Distill {
+    /// A model to imitate; may be repeated
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Teacher")]
+    teacher: Vec<PathBuf>,
+    /// What is imitated
+    #[arg(long, value_enum, default_value = "kd", help_heading = "Teacher")]
+    method: MethodArg,
+    /// What logits are divided by, for kd, dkd [default: 4] and dist [default: 1]
+    #[arg(long, value_name = "T", help_heading = "Teacher")]
+    temperature: Option<f64>,
+    /// The share of the labels in the loss, for kd, logits and noisy
+    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.5", help_heading = "Teacher")]
+    lambda: f64,
+    /// The weight of the first term of dkd (the target class) and dist (between classes)
+    /// [default: 1]
+    #[arg(long, value_name = "WEIGHT", help_heading = "Teacher")]
+    alpha: Option<f64>,
+    /// The weight of the second term of dkd (the other classes) [default: 8] and dist (between
+    /// pictures) [default: 1]
+    #[arg(long, value_name = "WEIGHT", help_heading = "Teacher")]
+    beta: Option<f64>,
+    /// The deviation of the noise of noisy
+    #[arg(long, value_name = "SIGMA", default_value_t = 0.1, help_heading = "Teacher")]
+    noise: f64,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MethodArg {
+    /// Softened probabilities (Hinton)
+    Kd,
+    /// The logits, by their squared error (Ba and Caruana)
+    Logits,
+    /// Logits with noise (Sau and Balasubramanian)
+    Noisy,
+    /// The target class and the others apart; with two classes the same as kd
+    Dkd,
+    /// Correlations between classes and between pictures
+    Dist,
+}
+
+impl Train {
+    pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
+        run("train", &self.options, &Defaults { rate: 4e-3 }, None, &[], output)
+    }
+}
+
+impl Finetune {
+    pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
+        run("finetune", &self.options, &Defaults { rate: 1.3e-3 }, None, &[], output)
+    }
+}
+
+impl Distill {
+    pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
+        let temperature = |usual: f64| self.temperature.unwrap_or(usual);
+        let weights = |usual: f64| (self.alpha.unwrap_or(1.0), self.beta.unwrap_or(usual));
+        let method = match self.method {
+            MethodArg::Kd => Method::Kd { temperature: temperature(4.0) },
+            MethodArg::Logits => Method::Logits,
+            MethodArg::Noisy => Method::Noisy { deviation: self.noise },
+            MethodArg::Dkd => {
+                let (alpha, beta) = weights(8.0);
+                Method::Dkd { temperature: temperature(4.0), alpha, beta }
+            }
+            MethodArg::Dist => {
+                let (beta, gamma) = weights(1.0);
+                Method::Dist { temperature: temperature(1.0), beta, gamma }
+            }
+        };
+        let distil = Distil { method, labels: self.lambda };
+        let defaults = Defaults { rate: 4e-3 };
+        run("distill", &self.options, &defaults, Some(distil), &self.teacher, output)
+    }
+}
+
+/// What both parts of the data have in common.
+struct Parts {
+    train: Dataset,
+    val: Dataset,
+}
+
+fn run(
+    command: &str,
+    options: &Options,
+    defaults: &Defaults,
+    distil: Option<Distil>,
+    teachers: &[PathBuf],
+    output: &Output,
+) -> Fallible<Outcome> {
+    model::check_target(&options.output, Some(&options.model))?;
+    let folder = work_folder(options)?;
+    let recipe = options.recipe(defaults, distil);
+    recipe.check()?;
+    let source = model::import(&options.model, output)?;
+    let found = Annotations::read(&source.metadata).map_err(Failure::new)?;
+    let preprocess = preprocessing(options, &source, found.clone())?;
+    let mut dataset = layout::open(&options.data)?;
+    dataset.check_trainable()?;
+    if found.labels.is_some() && options.classes.is_none() {
+        order_classes(&mut dataset, &found);
+    }
+    let parts = parts(options, dataset)?;
+    let source = with_head(options, source, &parts.train)?;
+    let teachers = teachers
+        .iter()
+        .map(|path| teacher(path, &preprocess, &parts.train, output))
+        .collect::<Fallible<Vec<Graph>>>()?;
+    if matches!(distil, Some(Distil { method: Method::Dkd { .. }, .. }))
+        && parts.train.classes.len() == 2
+    {
+        output.note("note: with two classes dkd teaches what kd does, as there is one other class");
+    }
+    let data = fingerprint(&parts)?;
+    let threads = options.threads.map_or_else(all_threads, std::num::NonZeroUsize::get);
+    let keep = match recipe.augment.crop {
+        // A little larger than the input, as most crops are enlarged parts of the picture.
+        Some(_) => Keep::Whole { shorter: preprocess.width.max(preprocess.height) * 5 / 4 },
+        None => Keep::Fitted,
+    };
+    let pictures = |dataset, keep| {
+        decoded(
+            options,
+            dataset,
+            Reading { keep, ..Reading::new(preprocess.clone()) },
+            threads,
+            output,
+        )
+    };
+    let (train, val) = (pictures(parts.train, keep)?, pictures(parts.val, Keep::Fitted)?);
+    let classes = train.dataset().classes.clone();
+    let parent = model::sha256(&options.model)?;
+    let materials = Materials {
+        graph: source.clone(),
+        teachers,
+        val: (!val.dataset().items.is_empty()).then(|| Arc::new(val)),
+        train: Arc::new(train),
+        folder: Some(folder.clone()),
+        fingerprint: format!("{parent} {data}"),
+        threads,
+    };
+    let mut run = Run::new(recipe.clone(), materials, options.resume)?;
+    if run.epoch() > 0 {
+        output.note(&format!("note: goes on after epoch {}", run.epoch()));
+    }
+    if options.recalibrate_bn && run.epoch() == 0 {
+        output.progress("estimating the statistics of batch normalisation anew");
+        run.recalibrate()?;
+    }
+    let mut watcher = Watcher::new(&recipe, output);
+    let trained = run.train(&mut |event| watcher.hear(event))?;
+    watcher.finish();
+    let command = options.command(command, &recipe);
+    let graph =
+        annotated(&trained, preprocess, classes, (command.clone(), recipe.seed), parent, &data)?;
+    model::save(&options.output, &graph)?;
+    output.report(&TrainReport::new(options, command, &trained, &folder, data)?)?;
+    Ok(Outcome::Done)
+}
+
+fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The folder of the run: made where it does not exist, refused where another run is in it.
+fn work_folder(options: &Options) -> Fallible<PathBuf> {
+    let folder = options.work.clone().unwrap_or_else(|| options.output.with_extension("run"));
+    let shown = folder.display();
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| Failure::new(format!("cannot make the folder {shown}: {error}")))?;
+    if !options.resume && folder.join(bunjae_train::LAST).exists() {
+        return Err(Failure::new(format!("{shown} holds a run already"))
+            .hint("`--resume` goes on with it; `--work` names another folder"));
+    }
+    Ok(folder)
+}
+
+/// What the options, then the metadata, say; for a model that says nothing, ImageNet's mean and
+/// deviation on the stretched picture.
+fn preprocessing(options: &Options, graph: &Graph, found: Annotations) -> Fallible<Preprocess> {
+    let dims = input_dims(graph);
+    if let Some(preprocess) = options.annotating.annotations(found, &dims)?.preprocess {
+        return Ok(preprocess);
+    }
+    match *dims.as_slice() {
+        [_, Some(3), Some(height), Some(width)] => Ok(Preprocess::imagenet(width, height)),
+        [_, Some(1), Some(height), Some(width)] => {
+            let grey = Preprocess::plain(width, height, bunjae_data::Colour::Grey);
+            Ok(Preprocess { mean: vec![0.449], std: vec![0.226], ..grey })
+        }
+        _ => Err(Failure::new("the model's input does not say how large its pictures are")
+            .hint("give it with `--picture` and `--preprocess`")),
+    }
+}
+
+/// Gives the data's classes the order of the model's, where they are the same.
+fn order_classes(dataset: &mut Dataset, found: &Annotations) {
+    let Some(labels) = &found.labels else { return };
+    let names = labels.names();
+    let place = |class: &String| names.iter().position(|name| name == class);
+    let places: Option<Vec<usize>> = dataset.classes.iter().map(place).collect();
+    let Some(places) = places.filter(|places| places.len() == names.len()) else { return };
+    dataset.classes = names.to_vec();
+    for item in &mut dataset.items {
+        item.label = item.label.and_then(|label| places.get(label).copied());
+    }
+}
+
+/// Train and val; made from train where the data has no val, and from all where it has no splits.
+fn parts(options: &Options, mut dataset: Dataset) -> Fallible<Parts> {
+    let share = options.val_share;
+    if dataset.items.iter().all(|item| item.split.is_none()) {
+        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
+        split(&mut dataset, shares, options.seed, Default::default(), 0)?;
+    }
+    let (mut train, mut val) = (dataset.part(Split::Train), dataset.part(Split::Val));
+    if val.items.is_empty() && share > 0.0 {
+        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
+        split(&mut train, shares, options.seed, Default::default(), 0)?;
+        (train, val) = (train.part(Split::Train), train.part(Split::Val));
+    }
+    train.check_trainable()?;
+    Ok(Parts { train, val })
+}
+
+fn with_head(options: &Options, graph: Graph, train: &Dataset) -> Fallible<Graph> {
+    let Some(classes) = options.classes.map(std::num::NonZeroUsize::get) else { return Ok(graph) };
+    if classes != train.classes.len() {
+        let what = format!("`--classes {classes}`, but the data has {}", train.classes.len());
+        return Err(Failure::new(what).hint("`bunjae data inspect` lists them"));
+    }
+    Ok(bunjae_train::with_new_head(&graph, classes, options.seed)?)
+}
+
+/// A teacher, which has to take the same pictures and, where it has labels, tell the same classes.
+fn teacher(
+    path: &Path,
+    preprocess: &Preprocess,
+    train: &Dataset,
+    output: &Output,
+) -> Fallible<Graph> {
+    let graph = model::import(path, output)?;
+    let found = Annotations::read(&graph.metadata).map_err(Failure::new)?;
+    let shown = path.display();
+    if found.preprocess.is_some_and(|own| own != *preprocess) {
+        return Err(Failure::new(format!("{shown} takes its pictures otherwise than the student"))
+            .hint("train both with the same `--preprocess`, `--picture`, `--mean` and `--std`"));
+    }
+    if found.labels.is_some_and(|labels| labels.names() != train.classes) {
+        let what = format!("the classes of {shown} are not those of the data, in the same order");
+        return Err(Failure::new(what).hint("`bunjae inspect` shows its labels"));
+    }
+    Ok(graph)
+}
+
+/// SHA-256 over the content and the label of every picture, in hexadecimal.
+fn fingerprint(parts: &Parts) -> Fallible<String> {
+    let mut text = String::new();
+    for (name, part) in [("train", &parts.train), ("val", &parts.val)] {
+        for item in &part.items {
+            // What cannot be read is found corrupt later on.
+            let hash = item.source.content_hash(Default::default());
+            let hash = hash.map(|hash| hash.to_string()).unwrap_or_default();
+            text.push_str(&format!("{name} {hash} {:?}\n", item.label));
+        }
+    }
+    Ok(ContentHash::of(text.as_bytes()).to_string())
+}
+
+/// The pictures of a part, all decoded once, without those that are corrupt.
+fn decoded(
+    options: &Options,
+    dataset: Dataset,
+    reading: Reading,
+    threads: usize,
+    output: &Output,
+) -> Fallible<Pictures> {
+    let count = dataset.items.len();
+    let mut pictures = Pictures::new(dataset, reading)?;
+    let bar = output.bar(count, "pictures decoded");
+    let checked =
+        pictures.check(options.max_corrupt, threads, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    for corrupt in checked? {
+        output.note(&format!("note: left out: {}: {}", corrupt.item, corrupt.why));
+    }
+    Ok(pictures)
+}
+
+/// The trained model with everything that is known of it.
+fn annotated(
+    trained: &Trained,
+    preprocess: Preprocess,
+    classes: Vec<String>,
+    (command, seed): (String, u64),
+    parent: String,
+    data: &str,
+) -> Fallible<Graph> {
+    let mut graph = trained.graph.clone();
+    let scores = scores_of(&graph);
+    let annotations = Annotations {
+        preprocess: Some(preprocess),
+        labels: Some(Labels::new(classes).map_err(Failure::new)?),
+        scores: Some(scores),
+    };
+    annotations.record(&mut graph.metadata).map_err(Failure::new)?;
+    let figures = trained.epochs.iter().find(|record| record.epoch == trained.best_epoch);
+    let figures = figures.map(serde_json::to_value).transpose().map_err(Failure::new)?;
+    let step = Step {
+        command,
+        seed,
+        parent: Some(parent),
+        before: None,
+        after: None,
+        check: None,
+        data: Some(data.to_owned()),
+        metrics: figures,
+    };
+    provenance::record(&mut graph, step);
+    Ok(graph)
+}
+
+/// Shows how far a run is.
+struct Watcher<'o> {
+    bar: Option<ProgressBar>,
+    batch: usize,
+    epochs: u64,
+    began: Instant,
+    seen: u64,
+    output: &'o Output,
+    latest: String,
+}
+
+impl<'o> Watcher<'o> {
+    fn new(recipe: &bunjae_train::recipe::Recipe, output: &'o Output) -> Self {
+        let (batch, epochs) = (recipe.batch, recipe.epochs);
+        let (began, latest) = (Instant::now(), String::new());
+        Watcher { bar: None, batch, epochs, began, seen: 0, output, latest }
+    }
+
+    fn hear(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Batch { epoch, done, of, loss } => {
+                let total = self.epochs * of;
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = self.output.bar(total as usize, "batches");
+                    bar.set_position(epoch * of);
+                    bar.reset_eta();
+                    bar
+                });
+                self.seen += self.batch as u64;
+                let rate = self.seen as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
+                bar.set_position(epoch * of + done);
+                let place = format!("epoch {}/{}", epoch + 1, self.epochs);
+                bar.set_message(format!(
+                    "{place}, loss {loss:.4}{}, {rate:.0} pictures/s",
+                    self.latest
+                ));
+            }
+            Event::Epoch { record, is_best } => {
+                let figures = [("accuracy", record.accuracy), ("macro F1", record.macro_f1)];
+                let figures = figures.into_iter().filter_map(|(name, v)| Some((name, v?)));
+                self.latest =
+                    figures.map(|(name, value)| format!(", {name} {}", percent(value))).collect();
+                let best = if *is_best { ", best so far" } else { "" };
+                let line = format!(
+                    "epoch {}/{}: loss {:.4}{}{best}",
+                    record.epoch + 1,
+                    self.epochs,
+                    record.train_loss,
+                    self.latest,
+                );
+                match &self.bar {
+                    Some(bar) => bar.suspend(|| self.output.note(&line)),
+                    None => self.output.note(&line),
+                }
+            }
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What is wrong with a run, and the way out.
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Failure {
+        Failure::new(&error).maybe_hint(error.hint())
+    }
+}
