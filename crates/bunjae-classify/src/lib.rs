@@ -1,7 +1,7 @@
 //! From picture files to classes: decode, preprocess, run, softmax, rank.
 //!
 //! Owns the [`Classifier`]: a compiled model with the records that make it one that takes pictures
-//! ([`Annotations`](bunjae_data::Annotations)), used alike by the program, by the executables that
+//! ([`Annotations`]), used alike by the program, by the executables that
 //! it writes and by the C library.
 //!
 //! Never here: files of models, training, scores over a data set, printing.
