@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::channel_sum::sum_rows;
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::activation::Activation;
 use crate::conv::Tail;
@@ -192,25 +193,9 @@ impl Body<MomentsArgs> for MomentsRows {
         let l = S::LANES;
         // SAFETY: each row has `width` elements; the result is writable.
         unsafe {
-            let mut sums = [S::zero(); 4];
-            for y in 0..a.rows {
-                let row = a.input.add(y * a.row_stride);
-                let mut x = 0;
-                while x + 4 * l <= a.width {
-                    for j in 0..4 {
-                        sums[j] = S::add(sums[j], S::load(row.add(x + j * l)));
-                    }
-                    x += 4 * l;
-                }
-                while x < a.width {
-                    sums[0] = S::add(sums[0], S::load_n(row.add(x), a.width - x));
-                    x += l;
-                }
-            }
             let count = (a.rows * a.width) as f32;
-            let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
             // Rounded; what is missing shows in the deviations.
-            let mean = S::sum(sum) / count;
+            let mean = sum_rows::<S>(a.input, a.rows, a.width, a.row_stride) / count;
             let centre = S::splat(mean);
             let (mut squares, mut rest) = ([S::zero(); 4], [S::zero(); 4]);
             for y in 0..a.rows {

@@ -32,26 +32,43 @@ struct SumPlane;
 impl Body<SumArgs> for SumPlane {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &SumArgs) {
-        let l = S::LANES;
         // SAFETY: each row has `width` elements; the result is writable.
-        unsafe {
-            let mut sums = [S::zero(); 4];
-            for y in 0..a.rows {
-                let row = a.input.add(y * a.row_stride);
-                let mut x = 0;
-                while x + 4 * l <= a.width {
-                    for j in 0..4 {
-                        sums[j] = S::add(sums[j], S::load(row.add(x + j * l)));
-                    }
-                    x += 4 * l;
+        unsafe { *a.out = sum_rows::<S>(a.input, a.rows, a.width, a.row_stride) }
+    }
+}
+
+/// The sum of the elements of some rows, in four sums of vectors so that an addition need not wait
+/// for the one before.
+///
+/// # Safety
+/// Each of `rows` rows, `row_stride` apart, has `width` readable elements; the instruction set is
+/// present.
+#[inline(always)]
+pub(super) unsafe fn sum_rows<S: Simd>(
+    input: *const f32,
+    rows: usize,
+    width: usize,
+    row_stride: usize,
+) -> f32 {
+    let l = S::LANES;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut sums = [S::zero(); 4];
+        for y in 0..rows {
+            let row = input.add(y * row_stride);
+            let mut x = 0;
+            while x + 4 * l <= width {
+                for j in 0..4 {
+                    sums[j] = S::add(sums[j], S::load(row.add(x + j * l)));
                 }
-                while x < a.width {
-                    sums[0] = S::add(sums[0], S::load_n(row.add(x), a.width - x));
-                    x += l;
-                }
+                x += 4 * l;
             }
-            *a.out = S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])));
+            while x < width {
+                sums[0] = S::add(sums[0], S::load_n(row.add(x), width - x));
+                x += l;
+            }
         }
+        S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))
     }
 }
 
