@@ -133,6 +133,11 @@ impl Planar {
         self.images == 0 || self.channels == 0 || self.height == 0 || self.width == 0
     }
 
+    /// Index one past the last zero of the halo.
+    pub(crate) fn end_with_halo(&self) -> usize {
+        self.end() + self.zeros_after()
+    }
+
     /// Index of an element.
     pub fn index(&self, image: usize, channel: usize, y: usize, x: usize) -> usize {
         self.origin
@@ -194,19 +199,35 @@ impl Planar {
         require_len("clear_halo", "tensor", self.end() + self.zeros_after(), data.len())?;
         for image in 0..self.images {
             for channel in 0..self.channels {
-                let first = self.index(image, channel, 0, 0);
-                data[first - self.zeros_before()..first].fill(0.0);
-                let last = first + self.span();
-                data[last..last + self.zeros_after()].fill(0.0);
-                if self.row_stride > self.width {
-                    for y in 0..self.height - 1 {
-                        let row = first + y * self.row_stride;
-                        data[row + self.width..row + self.row_stride].fill(0.0);
+                // SAFETY: all planes with their borders lie within the slice.
+                unsafe { self.clear_around(data.as_mut_ptr(), image, channel) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the zeros around one plane and between its rows.
+    ///
+    /// # Safety
+    /// The layout is sound ([`Planar::check`]); its elements and halo are writable from `data` on,
+    /// and nobody else uses those of this plane.
+    pub(crate) unsafe fn clear_around(&self, data: *mut f32, image: usize, channel: usize) {
+        let first = self.index(image, channel, 0, 0);
+        // SAFETY: all that is written belongs to this plane.
+        unsafe {
+            let before = self.zeros_before();
+            std::ptr::write_bytes(data.add(first - before), 0, before);
+            std::ptr::write_bytes(data.add(first + self.span()), 0, self.zeros_after());
+            let gap = self.row_stride - self.width;
+            if gap > 0 {
+                for y in 0..self.height - 1 {
+                    let row = data.add(first + y * self.row_stride + self.width);
+                    for x in 0..gap {
+                        *row.add(x) = 0.0;
                     }
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -129,6 +129,7 @@ pub struct BatchNormTrain {
     moments: Entry<MomentsArgs>,
     normalise: Entry<NormaliseArgs>,
     tasks: usize,
+    clears: bool,
 }
 
 /// Mean and sum of squared deviations.
@@ -360,7 +361,14 @@ impl BatchNormTrain {
             moments: entry::<MomentsRows, MomentsArgs>(isa),
             normalise: entry::<NormalisePlane, NormaliseArgs>(isa),
             tasks: spec.input.channels.min(MAX_TASKS),
+            clears: false,
         })
+    }
+
+    /// The same, but the zeros around and between the rows of the output are set as well, while a
+    /// plane is in the cache.
+    pub fn clearing(self) -> BatchNormTrain {
+        BatchNormTrain { clears: true, ..self }
     }
 
     /// Number of tasks.
@@ -406,7 +414,8 @@ impl BatchNormTrain {
         require_len(NAME, "the input", input.end(), inputs.input.len())?;
         require_len(NAME, "gamma", input.channels, inputs.gamma.len())?;
         require_len(NAME, "beta", input.channels, inputs.beta.len())?;
-        require_len(NAME, "the output", output.end(), outputs.output.len())?;
+        let end = if self.clears { output.end_with_halo() } else { output.end() };
+        require_len(NAME, "the output", end, outputs.output.len())?;
         require_len(NAME, "the mean", input.channels, outputs.mean.len())?;
         require_len(NAME, "the variance", input.channels, outputs.variance.len())?;
         if let Some(residual) = residual {
@@ -483,6 +492,10 @@ impl BatchNormTrain {
             };
             // SAFETY: the plane exists in all tensors.
             unsafe { (self.normalise)(&args) };
+            if self.clears {
+                // SAFETY: the output holds its halo, and this task alone writes this plane's.
+                unsafe { output.clear_around(outputs.output.ptr(), image, channel) };
+            }
         }
     }
 }

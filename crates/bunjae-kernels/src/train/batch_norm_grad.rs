@@ -67,6 +67,7 @@ pub struct BatchNormGrad {
     sums: Entry<SumsArgs>,
     apply: Entry<ApplyArgs>,
     tasks: usize,
+    clears: bool,
 }
 
 /// One plane of all tensors read.
@@ -389,7 +390,14 @@ impl BatchNormGrad {
             sums: entry::<SumsPlane, SumsArgs>(isa),
             apply: entry::<ApplyPlane, ApplyArgs>(isa),
             tasks: spec.input.channels.min(MAX_TASKS),
+            clears: false,
         })
+    }
+
+    /// The same, but the zeros around and between the rows of the output are set as well, while a
+    /// plane is in the cache.
+    pub fn clearing(self) -> BatchNormGrad {
+        BatchNormGrad { clears: true, ..self }
     }
 
     /// Number of tasks.
@@ -435,7 +443,8 @@ impl BatchNormGrad {
         ] {
             require_len(NAME, what, channels, slice.len())?;
         }
-        require_len(NAME, "the output", self.output.end(), outputs.input.len())?;
+        let end = if self.clears { self.output.end_with_halo() } else { self.output.end() };
+        require_len(NAME, "the output", end, outputs.input.len())?;
         require_len(NAME, "the gradient of gamma", channels, outputs.gamma.len())?;
         require_len(NAME, "the gradient of beta", channels, outputs.beta.len())?;
         if let Some(bias) = &outputs.bias {
@@ -498,6 +507,10 @@ impl BatchNormGrad {
             };
             // SAFETY: as above.
             unsafe { (self.apply)(&args) };
+            if self.clears {
+                // SAFETY: the output holds its halo, and this task alone writes this plane's.
+                unsafe { dx.clear_around(outputs.input.ptr(), image, channel) };
+            }
             bias += f64::from(total);
         }
         // SAFETY: there is one of each per channel.
