@@ -10,6 +10,8 @@ use bunjae_ir::{Graph, NodeId, Op, TensorId};
 use bunjae_kernels::{Activation, ResidualAt, Tail};
 use bunjae_tensor::DType;
 
+use super::train::{TrainingGroup, TrainingGroups};
+
 /// What is computed in one go.
 #[derive(Clone, Debug)]
 pub(super) enum Group {
@@ -17,6 +19,8 @@ pub(super) enum Group {
     Single(NodeId),
     /// A convolution or other arithmetic with what follows it.
     Fused(Fused),
+    /// A part of a training graph.
+    Training(TrainingGroup),
 }
 
 /// Arithmetic with what follows it.
@@ -37,6 +41,7 @@ pub(super) struct Fused {
 
 /// The graph's nodes in groups, in an order in which they can run.
 pub(super) fn groups(graph: &Graph) -> Vec<Group> {
+    let training = TrainingGroups::new(graph);
     let users = graph.users();
     let mut is_output = vec![false; graph.value_count()];
     graph.outputs().iter().for_each(|output| is_output[output.tensor.index()] = true);
@@ -44,6 +49,10 @@ pub(super) fn groups(graph: &Graph) -> Vec<Group> {
     // For each tensor the slot of the group that makes it, where more may be taken in.
     let mut open: Vec<Option<usize>> = vec![None; graph.value_count()];
     for (id, node) in graph.node_ids() {
+        if training.has(id) {
+            slots.extend(training.at(id).cloned().map(|group| Some(Group::Training(group))));
+            continue;
+        }
         let slot = slots.len();
         let own_only =
             |tensor: TensorId| users[tensor.index()].len() == 1 && !is_output[tensor.index()];
@@ -218,6 +227,7 @@ mod tests {
             .iter()
             .map(|group| match group {
                 Group::Single(id) => name(id).to_string(),
+                Group::Training(group) => format!("{group:?}"),
                 Group::Fused(group) => {
                     let nodes = std::iter::once(&group.node).chain(&group.taken).map(name);
                     let nodes: Vec<&str> = nodes.collect();

@@ -119,6 +119,14 @@ impl<'g> Lowering<'g> {
                 }
                 Ok(())
             }
+            Group::Training(group) => {
+                if !self.training(group)? {
+                    for id in group.nodes() {
+                        self.single(id)?;
+                    }
+                }
+                Ok(())
+            }
             Group::Single(id) => self.single(*id),
         }
     }
@@ -180,7 +188,7 @@ impl<'g> Lowering<'g> {
         self.push_named(names.join(" + "), kernel, macs);
     }
 
-    fn push_named(&mut self, name: String, kernel: Kernel, macs: u64) {
+    pub(super) fn push_named(&mut self, name: String, kernel: Kernel, macs: u64) {
         let mut step = Step { name, kernel, reads: Vec::new(), writes: Vec::new(), macs };
         let (reads, writes) = match &step.kernel {
             Kernel::Fast(kernel) => {
@@ -198,6 +206,9 @@ impl<'g> Lowering<'g> {
                     kernel.results().into_iter().map(|view| view.region).collect();
                 let regions = kernel.views().into_iter().map(|view| view.region);
                 (regions.filter(|region| !results.contains(region)).collect(), results)
+            }
+            Kernel::Training(kernel) => {
+                (kernel.reads.iter().map(|view| view.region).collect(), kernel.written())
             }
             Kernel::Port(_) => (Vec::new(), Vec::new()),
         };

@@ -8,7 +8,7 @@ mod measured;
 mod places;
 mod plain;
 pub(crate) mod store;
-mod training;
+mod train;
 mod tune;
 mod weights;
 
@@ -20,8 +20,8 @@ use bunjae_kernels::Isa;
 use crate::error::CompileError;
 use crate::runtime::Model;
 use store::Store;
-pub(crate) use training::Layout;
-pub use training::Segment;
+pub(crate) use train::Layout;
+pub use train::Segment;
 use tune::Tuner;
 
 /// What a graph is compiled for.
@@ -131,7 +131,7 @@ pub(crate) fn training_model(
     target: Target,
     options: &CompileOptions,
 ) -> Result<(Model, Layout), CompileError> {
-    let training::Trained { graph, layout } = training::trained(&graph.bind(&options.sizes)?)?;
+    let train::Trained { graph, layout } = train::trained(&graph.bind(&options.sizes)?)?;
     let graph = simplified(&graph)?;
     check_sizes(&graph)?;
     let mut store = store(options);

@@ -18,6 +18,7 @@ use bunjae_kernels::{Halo, Planar};
 use bunjae_tensor::DType;
 
 use super::fuse::{Fused, Group};
+use super::train::wishes;
 use crate::runtime::view::View;
 
 /// What is known about a tensor before it has a place.
@@ -27,6 +28,8 @@ struct Wish {
     halo: Halo,
     /// Pixels between its rows, which need not be zero.
     gap: usize,
+    /// Whether they do have to be.
+    zero_gap: bool,
     /// Whether a consumer wants its elements without gaps.
     dense: bool,
     /// The concatenation that it is a part of, and where along the axis.
@@ -60,12 +63,16 @@ pub(super) struct Places<'g> {
 impl<'g> Places<'g> {
     /// Decides what every tensor would like.
     pub(super) fn new(graph: &'g Graph, groups: &[Group]) -> Places<'g> {
-        let mut wishes = vec![Wish::default(); graph.value_count()];
+        let empty = vec![Wish::default(); graph.value_count()];
+        let views = vec![None; graph.value_count()];
+        let mut places = Places { graph, wishes: empty, views, buffers: Vec::new() };
         for group in groups.iter().rev() {
             match group {
-                Group::Fused(fused) => wish_of_conv(graph, fused, &mut wishes),
+                Group::Fused(fused) => wish_of_conv(graph, fused, &mut places.wishes),
+                Group::Training(group) => wishes(group, &mut places),
                 Group::Single(id) => {
                     let node = graph.node(*id);
+                    let wishes = &mut places.wishes;
                     let x = node.inputs[0];
                     if passes_planes(&node.op) {
                         for output in &node.outputs {
@@ -86,12 +93,27 @@ impl<'g> Places<'g> {
                 && let Op::Concat(op) = &graph.node(*id).op
             {
                 let node = graph.node(*id);
-                claim_parts(graph, op, &node.inputs, node.outputs[0], &mut wishes);
+                claim_parts(graph, op, &node.inputs, node.outputs[0], &mut places.wishes);
             }
         }
-        align_rows(graph, &mut wishes);
-        let views = vec![None; graph.value_count()];
-        Places { graph, wishes, views, buffers: Vec::new() }
+        align_rows(graph, &mut places.wishes);
+        places
+    }
+
+    /// The graph whose tensors have places here.
+    pub(super) fn graph(&self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Asks for a border of zeros.
+    pub(super) fn wish_halo(&mut self, id: TensorId, halo: Halo) {
+        let wish = &mut self.wishes[id.index()];
+        wish.halo = wish.halo.union(halo);
+    }
+
+    /// Asks for zeros wherever there is something between the rows.
+    pub(super) fn wish_zeros_between_rows(&mut self, id: TensorId) {
+        self.wishes[id.index()].zero_gap = true;
     }
 
     /// The place of a tensor.
@@ -128,7 +150,10 @@ impl<'g> Places<'g> {
     /// A new buffer for a tensor, laid out as its consumers want.
     fn own(&mut self, id: TensorId) -> View {
         let dims = self.dims(id);
-        let Wish { halo, gap, dense, .. } = self.wishes[id.index()];
+        let Wish { mut halo, gap, dense, zero_gap, .. } = self.wishes[id.index()];
+        if zero_gap && !dense {
+            halo.right = halo.right.max(gap);
+        }
         let dtype = self.graph.ty(id).dtype;
         match dims[..] {
             [images, channels, height, width] if dtype == DType::F32 => {

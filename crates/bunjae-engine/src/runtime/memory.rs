@@ -188,7 +188,7 @@ impl<'a> StepMemory<'a> {
     }
 
     /// A region that several tasks write to, from an element on.
-    fn output(&self, index: usize, first: usize) -> Result<Output<'a>, StepError> {
+    pub(super) fn output(&self, index: usize, first: usize) -> Result<Output<'a>, StepError> {
         let region = self.region(index)?;
         if !self.writes.contains(&index) || region.space != Space::Arena {
             return Err(StepError::Operand);
@@ -206,7 +206,7 @@ impl<'a> StepMemory<'a> {
     }
 
     /// The elements from that of index 0 on, for kernels that know no origin.
-    fn slice_at(&self, view: &View) -> Result<&'a [f32], StepError> {
+    pub(super) fn slice_at(&self, view: &View) -> Result<&'a [f32], StepError> {
         let first = usize::try_from(view.first).map_err(|_| StepError::Operand)?;
         self.read::<f32>(view)?.get(first..).ok_or(StepError::Operand)
     }

@@ -8,6 +8,7 @@ pub(crate) mod number;
 mod session;
 pub(crate) mod step;
 mod team;
+pub(crate) mod training_step;
 pub(crate) mod view;
 
 pub use explain::{Explanation, Profile, StepReport};

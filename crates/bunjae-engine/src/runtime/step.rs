@@ -5,6 +5,7 @@ use bunjae_tensor::DType;
 
 use super::generic;
 use super::memory::StepMemory;
+use super::training_step::TrainingKernel;
 use super::view::View;
 
 /// Why a step failed.
@@ -49,6 +50,8 @@ pub(crate) enum Kernel {
     /// A kernel written for the instruction set.
     Fast(Box<FastKernel>),
     Generic(Box<generic::Generic>),
+    /// A kernel that only training has.
+    Training(Box<TrainingKernel>),
     /// Nothing: the caller's elements are copied to or from this view around a run.
     Port(View),
 }
@@ -152,6 +155,7 @@ impl Step {
         match &self.kernel {
             Kernel::Fast(kernel) => kernel.stages(),
             Kernel::Generic(_) => [1, 0, 0],
+            Kernel::Training(kernel) => kernel.stages(),
             Kernel::Port(_) => [0; 3],
         }
     }
@@ -160,6 +164,7 @@ impl Step {
     pub(crate) fn scratch_len(&self) -> usize {
         match &self.kernel {
             Kernel::Fast(kernel) => kernel.scratch_len(),
+            Kernel::Training(kernel) => kernel.scratch_len(),
             Kernel::Generic(_) | Kernel::Port(_) => 0,
         }
     }
@@ -182,6 +187,7 @@ impl Step {
             Kernel::Generic(kernel) => {
                 kernel.views_mut().into_iter().map(|view| &mut view.region).collect()
             }
+            Kernel::Training(kernel) => kernel.regions_mut().collect(),
             Kernel::Port(view) => vec![&mut view.region],
         };
         own.extend(self.reads.iter_mut().chain(&mut self.writes));
@@ -202,6 +208,7 @@ impl Step {
         match &self.kernel {
             Kernel::Fast(kernel) => memory.fast_task(kernel, stage, task, scratch),
             Kernel::Generic(kernel) => kernel.run(memory),
+            Kernel::Training(kernel) => kernel.run(stage, task, memory, scratch),
             Kernel::Port(_) => Ok(()),
         }
     }
@@ -213,6 +220,7 @@ impl Step {
                 [&kernel.input].into_iter().chain(&kernel.second).chain([&kernel.output]).collect()
             }
             Kernel::Generic(kernel) => kernel.views(),
+            Kernel::Training(kernel) => kernel.reads.iter().chain(&kernel.writes).collect(),
             Kernel::Port(view) => vec![view],
         }
     }
@@ -222,6 +230,7 @@ impl Step {
         match &self.kernel {
             Kernel::Fast(kernel) => kernel.name(),
             Kernel::Generic(kernel) => kernel.name().to_string(),
+            Kernel::Training(kernel) => kernel.name(),
             Kernel::Port(_) => "port".to_string(),
         }
     }
