@@ -20,6 +20,10 @@ use bunjae_testkit::random_graph::random_graph;
 /// the way back.
 const GRADIENT: f64 = 2e-4;
 
+/// Where the terms of a gradient cancel each other, this share of the largest of all gradients is
+/// what its error is measured by.
+const CANCELLED: f64 = 1e-3;
+
 /// The network in training, with the mean square of its outputs as a loss.
 fn with_loss(graph: &Graph) -> (Graph, TensorId) {
     let mut graph = for_training(graph, |_| false).unwrap().graph;
@@ -54,6 +58,10 @@ fn random_networks_train_as_in_the_interpreter() {
         let bindings = Bindings::from([("N".to_string(), 3)]);
         let inputs = sample_inputs(&training, &bindings, seed).unwrap();
         let expected = run(&training, &inputs).unwrap();
+        // A channel of one value, normalised without an epsilon, is 0 / 0.
+        if expected.iter().any(|tensor| tensor.to_f64_vec().iter().any(|x| !x.is_finite())) {
+            continue;
+        }
         let options = CompileOptions { sizes: bindings, ..CompileOptions::default() };
         let model = Arc::new(Model::compile(&training, &options).unwrap());
         kernels.extend(model.explain().steps.into_iter().map(|step| step.kernel));
@@ -62,9 +70,12 @@ fn random_networks_train_as_in_the_interpreter() {
             session.run_tensors(&inputs).unwrap()
         });
         assert!(results[0] == results[1], "seed {seed}: threads differ");
+        let whole = |tensor: &Tensor| {
+            tensor.to_f64_vec().into_iter().fold(0f64, |most, x| most.max(x.abs()))
+        };
+        let most = expected.iter().map(whole).fold(0.0, f64::max);
         for ((value, expected), port) in results[0].iter().zip(&expected).zip(model.outputs()) {
-            let largest = |most: f64, x: f64| most.max(x.abs());
-            let scale = Tensor::to_f64_vec(expected).into_iter().fold(1e-6, largest);
+            let scale = whole(expected).max(CANCELLED * most);
             let allowed = Tolerance { absolute: GRADIENT * scale, relative: 0.0 };
             let difference = compare(value, expected, allowed).unwrap();
             assert!(difference.is_within(), "seed {seed}, {}: {difference:?}", port.name);

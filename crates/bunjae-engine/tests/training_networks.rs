@@ -11,12 +11,21 @@ use bunjae_interp::run;
 use bunjae_ir::{Bindings, Dim, Graph, TensorType};
 use bunjae_passes::losses::cross_entropy;
 use bunjae_passes::{differentiate, for_training, sample_inputs, trainable_weights};
-use bunjae_tensor::{Tensor, Tolerance, compare};
+use bunjae_tensor::{Random, Tensor};
 use bunjae_zoo::{Options, Width};
 
-/// The bound for a gradient, as a share of its tensor's largest element: the gradient of a deep
-/// network multiplies the rounding of every layer on the way there and back.
-const GRADIENT: f64 = 2e-3;
+/// The bound for a tensor's error, as a share of its norm. A value within a rounding of a kink (of a
+/// ReLU, of the two largest in a pooling window) may fall to either side, which moves single elements
+/// of the gradients by far more than the rounding; so the norm is what is bounded.
+const SHARE: f64 = 2e-2;
+
+/// A deep network multiplies the rounding of every layer on the way there and back: how much, the
+/// interpreter shows on pictures that differ by this relative size. It stands for the rounding of
+/// every layer, and the first convolution averages most of it away.
+const ROUNDING: f64 = 4e-6;
+
+/// How many such differences a tensor may be off.
+const ROUNDINGS: f64 = 4.0;
 
 /// A network with a loss and the gradients of all its weights.
 fn training_graph(name: &str, options: &Options) -> Graph {
@@ -53,16 +62,39 @@ fn inputs_of(graph: &Graph, bindings: &Bindings, seed: u64) -> Vec<Tensor> {
     inputs
 }
 
+/// The same picture but for roundings.
+fn rounded_picture(picture: &Tensor) -> Tensor {
+    let mut random = Random::new(1);
+    let mut round = |x: f64| (x * (1.0 + random.uniform(-ROUNDING, ROUNDING))) as f32;
+    let values: Vec<f32> = picture.to_f64_vec().into_iter().map(&mut round).collect();
+    Tensor::from_slice(picture.shape(), &values).unwrap()
+}
+
+/// The root of the sum of squares.
+fn norm(tensor: &Tensor) -> f64 {
+    tensor.to_f64_vec().into_iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The norm of a difference.
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.shape(), b.shape());
+    let pairs = a.to_f64_vec().into_iter().zip(b.to_f64_vec());
+    pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+}
+
 /// Compares a network with the interpreter, and returns the kernels used.
 fn check(name: &str, options: &Options, batch: usize) -> BTreeSet<String> {
     let graph = training_graph(name, options);
     let bindings = Bindings::from([("N".to_string(), batch)]);
     let inputs = inputs_of(&graph, &bindings, 3);
-    let expected = run(&graph.bind(&bindings).unwrap(), &inputs).unwrap();
-    let expected = |name: &str| {
-        let at = graph.outputs().iter().position(|output| output.name == name).unwrap();
-        &expected[at]
-    };
+    let bound = graph.bind(&bindings).unwrap();
+    let expected = run(&bound, &inputs).unwrap();
+    let mut rounded = inputs.clone();
+    rounded[0] = rounded_picture(&inputs[0]);
+    let rounded = run(&bound, &rounded).unwrap();
+    let output = |name: &str| graph.outputs().iter().position(|out| out.name == name).unwrap();
+    let expected = |name: &str| &expected[output(name)];
+    let sensitivity = |name: &str| distance(&rounded[output(name)], expected(name));
     let mut kernels = BTreeSet::new();
     for isa in IsaSet::available().iter() {
         let mut all = Vec::new();
@@ -76,10 +108,8 @@ fn check(name: &str, options: &Options, batch: usize) -> BTreeSet<String> {
             let mut session = TrainingSession::new(&graph, &options).unwrap();
             kernels.extend(session.model().explain().steps.into_iter().map(|step| step.kernel));
             let ports = session.outputs().to_vec();
-            let mut results: Vec<Tensor> = ports
-                .iter()
-                .map(|port| Tensor::zeros(port.dtype, &port.shape).unwrap())
-                .collect();
+            let mut results: Vec<Tensor> =
+                ports.iter().map(|port| Tensor::zeros(port.dtype, &port.shape).unwrap()).collect();
             // The second run finds the memory as the first left it.
             for _ in 0..2 {
                 let inputs: Vec<Input<'_>> = inputs.iter().map(Input::from).collect();
@@ -101,19 +131,20 @@ fn check(name: &str, options: &Options, batch: usize) -> BTreeSet<String> {
                 assert!(a == b, "{} on {isa}: {name} differs between runs", graph.name);
             }
         }
-        let whole = |tensor: &Tensor| {
-            tensor.to_f64_vec().into_iter().fold(0f64, |largest, x| largest.max(x.abs()))
-        };
         let gradients = all[0].iter().filter(|(name, _)| name.starts_with("grad."));
-        let typical = gradients.clone().map(|(name, _)| whole(expected(name)));
+        let typical = gradients.clone().map(|(name, _)| norm(expected(name)));
         let typical = typical.sum::<f64>() / gradients.count() as f64;
         for (name, value) in &all[0] {
             // What is zero but for rounding, the gradient of a bias before a normalisation, is
             // measured by the others.
-            let scale = whole(expected(name)).max(1e-2 * typical);
-            let allowed = Tolerance { absolute: GRADIENT * scale, relative: 0.0 };
-            let difference = compare(value, expected(name), allowed).unwrap();
-            assert!(difference.is_within(), "{} on {isa}, {name}: {difference:?}", graph.name);
+            let scale = norm(expected(name)).max(1e-2 * typical);
+            let allowed = SHARE * scale + ROUNDINGS * sensitivity(name);
+            let error = distance(value, expected(name));
+            assert!(
+                error <= allowed,
+                "{} on {isa}, {name}: off by {error:e}, allowed {allowed:e}, norm {scale:e}",
+                graph.name
+            );
         }
     }
     kernels
@@ -136,7 +167,7 @@ fn mask_networks() {
     ] {
         assert!(kernels.contains(wanted), "{wanted}: {kernels:#?}");
     }
-    let generic = ["plain conv", "transposed conv", "binary", "pool"];
+    let generic = ["plain conv", "transposed conv", "pool", "pool grad"];
     assert!(!generic.iter().any(|name| kernels.contains(*name)), "{kernels:#?}");
     let odd = Options { width: Width::Stages(vec![7, 22, 45]), ..size([3, 33, 41]) };
     check("mask-base", &odd, 3);
@@ -158,7 +189,9 @@ fn partial_discharge_networks() {
 #[test]
 fn residual_networks() {
     let kernels = check("resnet20", &size([3, 16, 16]), 4);
-    for wanted in ["batch norm train +residual +relu", "map grad +relu", "conv grad/phases 3x3"] {
+    for wanted in
+        ["batch norm train +residual +relu", "map grad +relu", "conv grad/phases 3x3 +add"]
+    {
         assert!(kernels.contains(wanted), "{wanted}: {kernels:#?}");
     }
     assert!(kernels.iter().any(|name| name.ends_with("3x3 +add")), "{kernels:#?}");
@@ -168,13 +201,13 @@ fn residual_networks() {
 
 #[test]
 fn mobile_networks() {
-    check("mobilenet-v2", &size([3, 32, 40]), 4);
-    check("mobilenet-v3-small", &size([3, 48, 48]), 3);
+    check("mobilenet-v2", &size([3, 96, 88]), 4);
+    check("mobilenet-v3-small", &size([3, 96, 96]), 3);
 }
 
 #[test]
 fn networks_that_join_and_split() {
-    check("shufflenet-v2", &size([3, 48, 48]), 3);
+    check("shufflenet-v2", &size([3, 96, 96]), 3);
     check("densenet-tiny", &size([3, 32, 32]), 3);
     check("squeezenet1.1", &size([3, 48, 48]), 2);
 }

@@ -95,7 +95,11 @@ impl<'g> Lowering<'g> {
     }
 
     /// The picture of an operand; brought into the kernels' layout first where it is not in it.
-    pub(super) fn picture(&mut self, id: TensorId, name: &str) -> Result<(View, Planar), CompileError> {
+    pub(super) fn picture(
+        &mut self,
+        id: TensorId,
+        name: &str,
+    ) -> Result<(View, Planar), CompileError> {
         let view = self.operand(id)?;
         if let Some(planar) = view.as_planar() {
             return Ok((view, planar));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bunjae_kernels::{
     BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs,
-    BatchNormTrain, ChannelSum, ConvInputGrad, ConvWeightGrad, InputGradInputs, KernelError, MapGrad,
-    MaxPoolGrad, Output, Packing, WeightLayout,
+    BatchNormTrain, ChannelSum, ConvInputGrad, ConvWeightGrad, InputGradInputs, KernelError,
+    MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
 };
 
 use super::memory::StepMemory;
@@ -187,11 +187,8 @@ impl TrainingKernel {
                     beta: vector(2)?,
                     residual: optional(3)?,
                 };
-                let outputs = BatchNormOutputs {
-                    output: region(0)?,
-                    mean: result(1)?,
-                    variance: result(2)?,
-                };
+                let outputs =
+                    BatchNormOutputs { output: region(0)?, mean: result(1)?, variance: result(2)? };
                 // SAFETY: see above.
                 unsafe { kernel.run_tasks(tasks, &inputs, &outputs) }
             }

@@ -354,9 +354,9 @@ impl<'g> Finder<'g> {
         let free = self.groups.places[user.index()].is_none();
         // The sum runs in the place of the later operand, as both have to be there.
         let other = if a == x { b } else { a };
-        let later = self.made_by_norm(other).is_none_or(|other| {
-            self.made_by_norm(x).is_some_and(|own| own > other)
-        });
+        let later = self
+            .made_by_norm(other)
+            .is_none_or(|other| self.made_by_norm(x).is_some_and(|own| own > other));
         let adds = matches!(node.op, Op::Binary(Binary::Add));
         let computed = self.graph.weight_tensor(other).is_none();
         (adds && same && free && later && computed).then_some(user)
@@ -395,9 +395,8 @@ impl<'g> Finder<'g> {
     }
 
     fn other(&mut self, id: NodeId, node: &'g Node) {
-        let f32 = |id: TensorId| {
-            self.graph.ty(id).dtype == DType::F32 && self.graph.ty(id).rank() == 4
-        };
+        let f32 =
+            |id: TensorId| self.graph.ty(id).dtype == DType::F32 && self.graph.ty(id).rank() == 4;
         if !node.inputs.iter().take(2).all(|id| f32(*id)) {
             return;
         }
@@ -431,7 +430,9 @@ impl<'g> Finder<'g> {
             }
             Op::Conv2dWeightGrad(_) => TrainingGroup::WeightGrad { node: id },
             Op::UnaryGrad(op) => match activation(op) {
-                Some(activation) => TrainingGroup::MapGrad { node: id, x: node.inputs[0], activation },
+                Some(activation) => {
+                    TrainingGroup::MapGrad { node: id, x: node.inputs[0], activation }
+                }
                 None => return,
             },
             Op::MaxPoolGrad(_) => TrainingGroup::MaxPoolGrad { node: id },

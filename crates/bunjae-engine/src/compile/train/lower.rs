@@ -6,8 +6,8 @@ use bunjae_ir::op::{Conv2d, Groups};
 use bunjae_ir::{NodeId, Op, TensorId};
 use bunjae_kernels::{
     Activation, BatchNormGrad, BatchNormSpec, BatchNormTrain, ChannelSum, Conv, ConvInputGrad,
-    ConvSpec, ConvWeightGrad, KernelError, MapGrad, MaxPoolGrad, Packing, Planar, PoolKind, PoolSpec,
-    Tail, WeightLayout,
+    ConvSpec, ConvWeightGrad, KernelError, MapGrad, MaxPoolGrad, Packing, Planar, PoolKind,
+    PoolSpec, Tail, WeightLayout,
 };
 use bunjae_tensor::DType;
 
@@ -131,9 +131,7 @@ impl<'g> Lowering<'g> {
                 self.input_grad(*node, *added, *result)
             }
             TrainingGroup::WeightGrad { node } => self.weight_grad(*node),
-            TrainingGroup::MapGrad { node, x, activation } => {
-                self.map_grad(*node, *x, *activation)
-            }
+            TrainingGroup::MapGrad { node, x, activation } => self.map_grad(*node, *x, *activation),
             TrainingGroup::MaxPoolGrad { node } => self.max_pool_grad(*node),
             TrainingGroup::ChannelSum { node } => self.channel_sum(*node),
         }
@@ -174,9 +172,8 @@ impl<'g> Lowering<'g> {
         if let Some(planar) = view.as_planar() {
             return (view, planar, None);
         }
-        let [images, channels, height, width] = [0, 1, 2, 3].map(|axis| {
-            view.dims.get(axis).copied().unwrap_or(1)
-        });
+        let [images, channels, height, width] =
+            [0, 1, 2, 3].map(|axis| view.dims.get(axis).copied().unwrap_or(1));
         let planar = Planar::dense(images, channels, height, width);
         let own = View { dims: view.dims.clone(), ..self.places.picture(planar) };
         (own, planar, Some(view))
@@ -293,8 +290,7 @@ impl<'g> Lowering<'g> {
             tail: norm.tail,
         };
         let kernel = BatchNormTrain::new(spec, self.isa).map_err(self.kernel_error(norm.node))?;
-        let kernel =
-            if self.takes_over_border(&y, &output) { kernel.clearing() } else { kernel };
+        let kernel = if self.takes_over_border(&y, &output) { kernel.clearing() } else { kernel };
         let nodes: Vec<NodeId> =
             [norm.node].into_iter().chain(norm.taken.iter().copied()).collect();
         let prepared = TrainingPrepared::BatchNorm(Box::new(kernel));
@@ -335,8 +331,7 @@ impl<'g> Lowering<'g> {
         };
         let kernel = BatchNormGrad::new(spec, gradient, output, self.isa);
         let kernel = kernel.map_err(self.kernel_error(grad.node))?;
-        let kernel =
-            if self.takes_over_border(&dx, &output) { kernel.clearing() } else { kernel };
+        let kernel = if self.takes_over_border(&dx, &output) { kernel.clearing() } else { kernel };
         let nodes: Vec<NodeId> =
             [grad.node].into_iter().chain(grad.taken.iter().copied()).collect();
         let prepared = TrainingPrepared::BatchNormGrad(Box::new(kernel));
