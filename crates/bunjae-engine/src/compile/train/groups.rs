@@ -390,8 +390,8 @@ impl<'g> Finder<'g> {
 
     /// The sum of each channel of a gradient, among its users.
     fn inner_bias(&self, gradient: TensorId) -> Option<NodeId> {
-        let users = self.users[gradient.index()].iter().copied();
-        users.filter(|user| is_channel_sum(self.op(*user))).next_back()
+        let mut users = self.users[gradient.index()].iter().copied();
+        users.rfind(|user| is_channel_sum(self.op(*user)))
     }
 
     fn other(&mut self, id: NodeId, node: &'g Node) {
