@@ -1,14 +1,21 @@
-//! How much a channel matters, judged by the weights alone.
+//! How much a channel matters, judged by the weights, or by what pictures say of it.
 //!
-//! Scores follow torch-pruning 1.6 to the digit: each layer that makes or reads a channel
-//! contributes the sum of `|w|^p` over its slice (no p-th root), batch normalisation `|gamma|^p`;
+//! Scores by weights follow torch-pruning 1.6 to the digit: each layer that makes or reads a channel
+//! contributes a sum over its slice, of `|w|^p` (no p-th root), or of a product of weight and gradient;
 //! the layers' contributions are combined, then the scores of a group are normalised. Depthwise
 //! weights do not count, as there.
+//!
+//! Scores by activations are those of the channel as a whole, wherever it is read, and are not
+//! combined over layers.
+
+use std::collections::BTreeMap;
 
 use bunjae_ir::op::Groups;
 use bunjae_ir::{ClassId, Couplings, Graph, Group, NodeId, Op, Stratum, TensorId};
 use bunjae_tensor::Random;
 use serde::Serialize;
+
+use crate::evidence::{Evidence, Needs};
 
 /// What makes a channel important.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +33,60 @@ pub enum Criterion {
     BnScale,
     /// Chance.
     Random,
+    /// Taylor expansion on activations (Molchanov et al. 2017, arXiv:1611.06440): the mean over the
+    /// pictures of the absolute first-order change of the loss when the channel is closed,
+    /// `|sum over positions of a dL/da|`. The paper's mean over the positions is a factor that all
+    /// channels of a layer share, and that the normalisation by layer takes out.
+    Taylor,
+    /// Half the mean over the pictures of the square of that change: the diagonal of the empirical
+    /// Fisher information by the channel's gate (Theis et al. 2018, arXiv:1801.05787; over coupled
+    /// layers together as Liu et al. 2021, arXiv:2108.00708).
+    Fisher,
+    /// Sum of `|w g|` with the mean gradient g (torch-pruning's `GroupTaylorImportance`, after
+    /// Molchanov et al. 2019). Batch normalisation does not count, as there.
+    WeightTaylor,
+    /// `|sum of w g|`, the same with `multivariable=True`.
+    WeightTaylorSum,
+    /// Sum of `w^2 h`, h being the mean over the pictures of their squared gradients (optimal brain
+    /// damage, LeCun et al. 1989; torch-pruning's `GroupHessianImportance` for one picture: of
+    /// several, only the last counts there).
+    Hessian,
+    /// Sum of `w^2 (h + 1e-10)` over the layers that make the channel alone (OBD-C of Wang et al.
+    /// 2019, arXiv:1905.05934; torch-pruning's `OBDCImportance`).
+    ObdC,
+}
+
+impl Criterion {
+    /// Whether the criterion judges by pictures.
+    pub fn needs_data(self) -> bool {
+        self.needs() != Needs::default()
+    }
+
+    pub(crate) fn needs(self) -> Needs {
+        let none = Needs::default();
+        match self {
+            Criterion::Taylor | Criterion::Fisher => Needs { gates: true, ..none },
+            Criterion::WeightTaylor | Criterion::WeightTaylorSum => {
+                Needs { gradients: true, ..none }
+            }
+            Criterion::Hessian | Criterion::ObdC => Needs { squares: true, ..none },
+            Criterion::L1
+            | Criterion::L2
+            | Criterion::Lamp
+            | Criterion::Fpgm
+            | Criterion::BnScale
+            | Criterion::Random => none,
+        }
+    }
+
+    /// Whether scales of normalisation count under the criterion.
+    fn counts_norms(self, is_batch_norm: bool) -> bool {
+        match self {
+            Criterion::Fpgm | Criterion::ObdC => false,
+            Criterion::WeightTaylor | Criterion::WeightTaylorSum => !is_batch_norm,
+            _ => true,
+        }
+    }
 }
 
 /// How the contributions of several layers to one channel become one number.
@@ -60,6 +121,8 @@ pub enum Normalise {
     Mean,
     /// Over the largest.
     Max,
+    /// Over the root of the sum of their squares.
+    L2,
     /// `(x - mean) / standard deviation`, the latter unbiased.
     Gaussian,
     /// Over the score at this share of the sorted scores (torch-pruning's `sentinel`).
@@ -79,25 +142,33 @@ pub struct Importance {
     pub normalise: Normalise,
     /// The seed of [`Criterion::Random`].
     pub seed: u64,
+    /// What is taken off a score for each million multiply-accumulates that the channel costs (the
+    /// regulariser of Molchanov et al. 2017). It counts where groups are ranked together.
+    pub macs_penalty: f64,
 }
 
 impl Importance {
     /// A criterion with torch-pruning's defaults for it: mean over the layers, over the mean of
-    /// the group; for LAMP its own normalisation.
+    /// the group; for LAMP and Taylor their papers' normalisation, for Fisher none, as it estimates
+    /// the change of the loss itself.
     pub fn new(criterion: Criterion) -> Self {
         let normalise = match criterion {
             Criterion::Lamp => Normalise::Lamp,
-            Criterion::Random => Normalise::None,
+            Criterion::Random | Criterion::Fisher => Normalise::None,
+            Criterion::Taylor => Normalise::L2,
             _ => Normalise::Mean,
         };
-        Importance { criterion, across: Across::Mean, normalise, seed: 0 }
+        Importance { criterion, across: Across::Mean, normalise, seed: 0, macs_penalty: 0.0 }
     }
 
     /// The power that absolute weights are raised to.
     fn power(&self) -> i32 {
         match self.criterion {
-            Criterion::L1 | Criterion::BnScale => 1,
-            Criterion::L2 | Criterion::Lamp | Criterion::Fpgm | Criterion::Random => 2,
+            Criterion::L1
+            | Criterion::BnScale
+            | Criterion::WeightTaylor
+            | Criterion::WeightTaylorSum => 1,
+            _ => 2,
         }
     }
 }
@@ -114,14 +185,25 @@ pub struct Scores {
 
 impl Importance {
     /// The scores of a group's channels. Larger is more important.
-    pub fn scores(&self, graph: &Graph, couplings: &Couplings, group: &Group) -> Scores {
+    ///
+    /// A criterion that needs pictures judges nothing without the evidence for it.
+    pub fn scores(
+        &self,
+        graph: &Graph,
+        couplings: &Couplings,
+        group: &Group,
+        evidence: Option<&Evidence>,
+    ) -> Scores {
         if self.criterion == Criterion::Random {
             let first = group.producers.first().map(|p| graph.label(p.at.tensor));
             let mut random = Random::for_name(self.seed, &first.unwrap_or_default());
             let draw = |stratum: &Stratum| stratum.classes.iter().map(|_| random.unit()).collect();
             return Scores { strata: group.strata.iter().map(draw).collect(), judged: true };
         }
-        let layers = self.layers(graph, couplings, group);
+        if self.criterion.needs().gates {
+            return self.by_activations(group, evidence.unwrap_or(&Evidence::default()));
+        }
+        let layers = self.layers(graph, couplings, group, evidence);
         let root = group.producers.first();
         let mut judged = false;
         let mut flat = Vec::new();
@@ -138,6 +220,11 @@ impl Importance {
             judged |= !parts.is_empty();
             flat.push(self.across.combine(&parts));
         }
+        self.normalised(group, flat, judged)
+    }
+
+    /// Scores in the order of the group's channels, normalised and split by strata.
+    fn normalised(&self, group: &Group, mut flat: Vec<f64>, judged: bool) -> Scores {
         self.normalise.apply(&mut flat);
         let mut rest = flat.as_slice();
         let strata = group.strata.iter().map(|stratum| {
@@ -148,9 +235,26 @@ impl Importance {
         Scores { strata: strata.collect(), judged }
     }
 
+    fn by_activations(&self, group: &Group, evidence: &Evidence) -> Scores {
+        let scores = match self.criterion {
+            Criterion::Fisher => &evidence.curvature,
+            _ => &evidence.effect,
+        };
+        let classes = || group.strata.iter().flat_map(|stratum| &stratum.classes);
+        let score = |class: &ClassId| scores.get(class.index()).copied().unwrap_or(0.0);
+        let is_read = |class: &ClassId| evidence.is_read.get(class.index()) == Some(&true);
+        self.normalised(group, classes().map(score).collect(), classes().any(is_read))
+    }
+
     /// What each layer that makes, normalises or reads the group's channels contributes, in the
     /// order of the graph.
-    fn layers(&self, graph: &Graph, couplings: &Couplings, group: &Group) -> Vec<Layer> {
+    fn layers(
+        &self,
+        graph: &Graph,
+        couplings: &Couplings,
+        group: &Group,
+        evidence: Option<&Evidence>,
+    ) -> Vec<Layer> {
         let mut nodes: Vec<NodeId> = Vec::new();
         let uses = graph.users();
         for &class in group.strata.iter().flat_map(|stratum| &stratum.classes) {
@@ -162,10 +266,10 @@ impl Importance {
         }
         nodes.sort_unstable();
         nodes.dedup();
-        nodes.into_iter().flat_map(|id| self.node_layers(graph, id)).collect()
+        nodes.into_iter().flat_map(|id| self.node_layers(graph, id, evidence)).collect()
     }
 
-    fn node_layers(&self, graph: &Graph, id: NodeId) -> Vec<Layer> {
+    fn node_layers(&self, graph: &Graph, id: NodeId, evidence: Option<&Evidence>) -> Vec<Layer> {
         let node = graph.node(id);
         let norm = self.criterion == Criterion::BnScale;
         // Operand, the axis that makes channels, the axis that reads them, and how many groups
@@ -189,15 +293,16 @@ impl Importance {
                     None
                 }
             }
-            Op::BatchNorm(_) | Op::LayerNorm(_) if self.criterion != Criterion::Fpgm => {
+            Op::BatchNorm(_) | Op::LayerNorm(_)
+                if self.criterion.counts_norms(matches!(node.op, Op::BatchNorm(_))) =>
+            {
                 let gamma = node.inputs[1];
-                return match graph.weight_tensor(gamma) {
-                    Some(tensor) if tensor.shape().len() == 1 => {
-                        let scores = self.powers(&tensor.to_f64_vec());
-                        vec![Layer { tensor: gamma, axis: 0, scores, weight: 1.0 }]
-                    }
-                    _ => Vec::new(),
+                let is_vector = graph.ty(gamma).rank() == 1;
+                let Some(parts) = self.parts(graph, gamma, evidence).filter(|_| is_vector) else {
+                    return Vec::new();
                 };
+                let scores = parts.into_iter().map(f64::abs).collect();
+                return vec![Layer { tensor: gamma, axis: 0, scores, weight: 1.0 }];
             }
             _ => None,
         };
@@ -206,35 +311,65 @@ impl Importance {
         };
         let tensor = node.inputs[operand];
         let Some(weight) = graph.weight_tensor(tensor) else { return Vec::new() };
-        let values = weight.to_f64_vec();
+        let Some(parts) = self.parts(graph, tensor, evidence) else { return Vec::new() };
         let layer = |axis: usize, groups: usize| Layer {
             tensor,
             axis,
-            scores: self.slices(&values, weight.shape(), axis),
+            scores: self.slices(&parts, weight.shape(), axis),
             weight: groups as f64,
         };
-        vec![layer(makes, 1), layer(reads, groups)]
+        let mut layers = vec![layer(makes, 1)];
+        if self.criterion != Criterion::ObdC {
+            layers.push(layer(reads, groups));
+        }
+        layers
     }
 
-    fn powers(&self, values: &[f64]) -> Vec<f64> {
-        values.iter().map(|value| value.abs().powi(self.power())).collect()
+    /// What each element of a weight contributes to the sum over its slice; `None` where pictures
+    /// say nothing of it, or it is computed.
+    fn parts(&self, graph: &Graph, id: TensorId, evidence: Option<&Evidence>) -> Option<Vec<f64>> {
+        let values = graph.weight_tensor(id)?.to_f64_vec();
+        let powers = values.iter().map(|value| value.abs().powi(self.power()));
+        let told = |by: fn(&Evidence) -> &BTreeMap<String, Vec<f64>>| {
+            let told = by(evidence?).get(&graph.label(id))?;
+            (told.len() == values.len()).then_some(told)
+        };
+        Some(match self.criterion {
+            Criterion::WeightTaylor => {
+                let gradients = told(|evidence| &evidence.gradients)?;
+                powers.zip(gradients).map(|(w, g)| w * g.abs()).collect()
+            }
+            Criterion::WeightTaylorSum => {
+                let gradients = told(|evidence| &evidence.gradients)?;
+                values.iter().zip(gradients).map(|(w, g)| w * g).collect()
+            }
+            Criterion::Hessian => {
+                let squares = told(|evidence| &evidence.squares)?;
+                powers.zip(squares).map(|(w, h)| w * h).collect()
+            }
+            Criterion::ObdC => {
+                let squares = told(|evidence| &evidence.squares)?;
+                powers.zip(squares).map(|(w, h)| w * (h + 1e-10)).collect()
+            }
+            _ => powers.collect(),
+        })
     }
 
     /// The score of each index of one axis of a weight.
-    fn slices(&self, values: &[f64], shape: &[usize], axis: usize) -> Vec<f64> {
+    fn slices(&self, parts: &[f64], shape: &[usize], axis: usize) -> Vec<f64> {
         let count = shape[axis];
         let inner: usize = shape[axis + 1..].iter().product();
         let slice_of = |at: usize| at / inner.max(1) % count.max(1);
-        let powers = self.powers(values);
         if self.criterion != Criterion::Fpgm {
             let mut sums = vec![0.0; count];
-            for (at, power) in powers.iter().enumerate() {
-                sums[slice_of(at)] += power;
+            for (at, part) in parts.iter().enumerate() {
+                sums[slice_of(at)] += part;
             }
-            return sums;
+            // Only the parts of `WeightTaylorSum` have a sign.
+            return sums.into_iter().map(f64::abs).collect();
         }
         let mut slices: Vec<Vec<f64>> = vec![Vec::new(); count];
-        for (at, power) in powers.iter().enumerate() {
+        for (at, power) in parts.iter().enumerate() {
             slices[slice_of(at)].push(*power);
         }
         let distance = |a: &[f64], b: &[f64]| {
@@ -303,6 +438,10 @@ impl Normalise {
             Normalise::Sum => over(scores, sum),
             Normalise::Mean => over(scores, mean),
             Normalise::Max => over(scores, largest),
+            Normalise::L2 => {
+                let norm = scores.iter().map(|score| score * score).sum::<f64>().sqrt();
+                over(scores, norm);
+            }
             Normalise::Standardise => {
                 scores.iter_mut().for_each(|score| *score -= smallest);
                 over(scores, largest - smallest + 1e-8);
@@ -367,7 +506,7 @@ mod tests {
     fn check(importance: Importance, expected: [f64; 4]) {
         let graph = network();
         let couplings = graph.couplings();
-        let scores = importance.scores(&graph, &couplings, &couplings.groups()[0]);
+        let scores = importance.scores(&graph, &couplings, &couplings.groups()[0], None);
         assert_eq!(scores.strata.len(), 1);
         for (found, expected) in scores.strata[0].iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{:?} for {expected}", scores.strata[0]);
@@ -410,7 +549,7 @@ mod tests {
         let couplings = graph.couplings();
         let draw = |seed| {
             let importance = Importance { seed, ..Importance::new(Criterion::Random) };
-            importance.scores(&graph, &couplings, &couplings.groups()[0])
+            importance.scores(&graph, &couplings, &couplings.groups()[0], None)
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

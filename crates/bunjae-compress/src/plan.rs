@@ -1,6 +1,7 @@
 //! From a wish to a cut: which channels go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bunjae_ir::{
     Bindings, ClassId, Convention, CostError, Couplings, CutError, Graph, GraphError, Group,
@@ -10,6 +11,7 @@ use bunjae_passes::remove;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::evidence::Evidence;
 use crate::importance::{Criterion, Importance, Scores};
 use crate::pattern::Pattern;
 use crate::width::{kept_width, round_width};
@@ -58,6 +60,8 @@ pub struct Settings {
     pub round_to: usize,
     /// Sizes for the graph's symbols, for counting.
     pub bindings: Bindings,
+    /// What pictures say about the graph, for criteria that judge by them.
+    pub evidence: Option<Arc<Evidence>>,
 }
 
 impl Settings {
@@ -72,6 +76,7 @@ impl Settings {
             max_ratio: 1.0,
             round_to: 1,
             bindings: Bindings::new(),
+            evidence: None,
         }
     }
 }
@@ -133,6 +138,9 @@ pub enum PlanError {
         /// Names of layers, the first few.
         known: String,
     },
+    /// A criterion that judges by pictures has none, or those of another network.
+    #[error("the criterion judges by pictures, but they were not looked at for this network")]
+    NoEvidence,
     /// The target cannot be met by removing channels.
     #[error(
         "cannot bring the {what} down to {wanted} ({share:.1} %): with every group cut as far as \
@@ -198,6 +206,12 @@ pub(crate) fn plan(
     settings: &Settings,
 ) -> Result<Plan, PlanError> {
     check_shares(settings)?;
+    let evidence = settings.evidence.as_deref();
+    if settings.importance.criterion.needs_data()
+        && !evidence.is_some_and(|evidence| evidence.suits(graph, couplings))
+    {
+        return Err(PlanError::NoEvidence);
+    }
     let candidates = candidates(graph, couplings, settings)?;
     let count = |ratio: f64, by: Counted| -> Result<u64, PlanError> {
         let cut = couplings.cut(graph, choose(&candidates, couplings, graph, settings, ratio))?;
@@ -293,7 +307,12 @@ fn candidates(
         let fits = |pattern: &Pattern| paths.iter().any(|name| pattern.matches(name));
         let ignored = settings.ignore.iter().find(|pattern| fits(pattern));
         let own = settings.layer_ratios.iter().rev().find(|(pattern, _)| fits(pattern));
-        let Scores { strata, judged } = settings.importance.scores(graph, couplings, group);
+        let evidence = settings.evidence.as_deref();
+        let Scores { mut strata, judged } =
+            settings.importance.scores(graph, couplings, group, evidence);
+        if settings.importance.macs_penalty != 0.0 {
+            penalise(graph, couplings, settings, group, &mut strata)?;
+        }
         // What may be cut and what may not make rows of their own, the latter by reason.
         let mut rows: Vec<Candidate> = Vec::new();
         for (stratum, scores) in group.strata.iter().zip(strata) {
@@ -302,7 +321,13 @@ fn candidates(
             } else if let Some(pattern) = ignored {
                 Some(format!("ignored by `{pattern}`"))
             } else if !judged {
-                Some("nothing to judge its channels by: no batch normalisation".to_string())
+                Some(match settings.importance.criterion {
+                    Criterion::BnScale => {
+                        "nothing to judge its channels by: no batch normalisation".to_string()
+                    }
+                    _ => "nothing to judge its channels by: the loss does not depend on them"
+                        .to_string(),
+                })
             } else {
                 None
             };
@@ -339,6 +364,28 @@ fn candidates(
         result.append(&mut rows);
     }
     Ok(result)
+}
+
+/// Takes off each score what the channel costs, by the rule of [`Importance::macs_penalty`].
+fn penalise(
+    graph: &Graph,
+    couplings: &Couplings,
+    settings: &Settings,
+    group: &Group,
+    scores: &mut [Vec<f64>],
+) -> Result<(), PlanError> {
+    let whole = graph.cost(&settings.bindings, Convention::Exact)?.macs;
+    for (stratum, scores) in group.strata.iter().zip(scores) {
+        // Any channel of a stratum costs the same; an axis of one channel cannot lose it.
+        let first = stratum.classes.first().filter(|_| stratum.pin.is_none());
+        let Some(cut) = first.and_then(|&class| couplings.cut(graph, [class]).ok()) else {
+            continue;
+        };
+        let less = remove(graph, &cut)?.cost(&settings.bindings, Convention::Exact)?.macs;
+        let penalty = settings.importance.macs_penalty * whole.saturating_sub(less) as f64 / 1e6;
+        scores.iter_mut().for_each(|score| *score -= penalty);
+    }
+    Ok(())
 }
 
 /// How many indices of the first layer's axis one of the channels takes.

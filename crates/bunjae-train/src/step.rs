@@ -10,10 +10,13 @@ use crate::error::TrainError;
 use crate::recipe::{Distil, Method, Objective, fits};
 
 /// The names of what a step takes and gives beside the network's own.
-pub(crate) const TARGETS: &str = "bunjae.targets";
-pub(crate) const WEIGHTS: &str = "bunjae.weights";
+/// The input of [`with_cross_entropy`] that takes the share of each class, `[batch, classes]`.
+pub const TARGETS: &str = "bunjae.targets";
+/// The input of [`with_cross_entropy`] that takes the weight of each example, `[batch]`.
+pub const WEIGHTS: &str = "bunjae.weights";
 pub(crate) const TEACHER: &str = "bunjae.teacher";
-pub(crate) const LOSS: &str = "bunjae.loss";
+/// The output of [`with_cross_entropy`] that is the loss, a scalar.
+pub const LOSS: &str = "bunjae.loss";
 
 /// A training step as a graph.
 pub(crate) struct StepGraph {
@@ -121,7 +124,11 @@ pub fn with_new_head(graph: &Graph, classes: usize, seed: u64) -> Result<Graph, 
 }
 
 /// The model with its batch fixed.
-pub(crate) fn with_batch(graph: &Graph, batch: usize) -> Result<Graph, TrainError> {
+///
+/// # Errors
+/// [`TrainError::Inputs`] where it has not one input, [`TrainError::Batch`] where it is made for
+/// another batch.
+pub fn with_batch(graph: &Graph, batch: usize) -> Result<Graph, TrainError> {
     let Some(&input) = graph.inputs().first().filter(|_| graph.inputs().len() == 1) else {
         return Err(TrainError::Inputs { found: graph.inputs().len() });
     };
@@ -222,6 +229,28 @@ pub(crate) fn step_graph(
         Statistics { names, count }
     });
     Ok(StepGraph { statistics: statistics.collect(), masks: form.masks, graph: step })
+}
+
+/// Adds the cross-entropy of a model's scores, the mean over the batch of `weight * loss`, as the output
+/// [`LOSS`], with the new inputs [`TARGETS`] and [`WEIGHTS`]. The model stays in the form in which it
+/// is used: batch normalisation by the running statistics, no dropout.
+///
+/// # Errors
+/// [`TrainError::NoScores`] where its first output is no `[batch, classes]`.
+pub fn with_cross_entropy(graph: &Graph) -> Result<(Graph, TensorId), TrainError> {
+    classes(graph)?;
+    let mut step = graph.clone();
+    let mut scores = logits(&step)?;
+    if step.ty(scores).rank() > 2 {
+        scores = step.push("bunjae.scores", Op::Flatten(Flatten { axis: 1 }), &[scores])?;
+    }
+    let matrix = step.ty(scores).clone();
+    let vector = TensorType { dtype: DType::F32, dims: matrix.dims[..1].to_vec() };
+    let targets = step.input(TARGETS, matrix)?;
+    let weights = step.input(WEIGHTS, vector)?;
+    let loss = losses::cross_entropy(&mut step, LOSS, scores, targets, Some(weights))?;
+    step.output(LOSS, loss)?;
+    Ok((step, loss))
 }
 
 /// Refuses patterns that no layer or weight has, as they are mistyped.

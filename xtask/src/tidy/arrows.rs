@@ -36,7 +36,7 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "bunjae-compress",
-        &["bunjae-ir", "bunjae-interp", "bunjae-passes", "bunjae-train", "bunjae-data"],
+        &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-train", "bunjae-data"],
     ),
     room("bunjae-kernels", &[]),
     room("bunjae-engine", &["bunjae-ir", "bunjae-passes", "bunjae-kernels"]),

@@ -101,7 +101,7 @@ pub(crate) struct Prune {
     /// How what several layers say about one channel becomes one number
     #[arg(long, value_enum, default_value = "mean", help_heading = "Which ones")]
     across: AcrossArg,
-    /// How the scores of one group are made comparable with those of others: none, sum, mean, max,
+    /// How the scores of one group are made comparable with those of others: none, sum, mean, max, l2,
     /// standardise, gaussian, lamp or sentinel=SHARE [default: lamp for lamp, none for random, else
     /// mean]
     #[arg(
@@ -176,12 +176,13 @@ fn normalise(text: &str) -> Result<Normalise, String> {
         "sum" => Ok(Normalise::Sum),
         "mean" => Ok(Normalise::Mean),
         "max" => Ok(Normalise::Max),
+        "l2" => Ok(Normalise::L2),
         "standardise" | "standardize" => Ok(Normalise::Standardise),
         "gaussian" => Ok(Normalise::Gaussian),
         "lamp" => Ok(Normalise::Lamp),
         _ => match text.strip_prefix("sentinel=") {
             Some(text) => args::share(text).map(Normalise::Sentinel),
-            None => Err("expected none, sum, mean, max, standardise, gaussian, lamp or \
+            None => Err("expected none, sum, mean, max, l2, standardise, gaussian, lamp or \
                          sentinel=SHARE"
                 .to_string()),
         },
@@ -201,6 +202,7 @@ fn normalise_word(choice: Normalise) -> String {
         Normalise::Sum => "sum",
         Normalise::Mean => "mean",
         Normalise::Max => "max",
+        Normalise::L2 => "l2",
         Normalise::Standardise => "standardise",
         Normalise::Gaussian => "gaussian",
         Normalise::Lamp => "lamp",
@@ -479,8 +481,10 @@ fn plan_failure(graph: &Graph, settings: &Settings, error: PlanError) -> Failure
                     limited.then_some("a larger `--max-ratio` or fewer `--ignore` allow more"),
                 )
         }
-        PlanError::Share { .. } | PlanError::Cost(_) | PlanError::Cut(_) | PlanError::Graph(_) => {
-            failure
-        }
+        PlanError::NoEvidence
+        | PlanError::Share { .. }
+        | PlanError::Cost(_)
+        | PlanError::Cut(_)
+        | PlanError::Graph(_) => failure,
     }
 }
