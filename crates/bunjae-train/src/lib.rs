@@ -26,5 +26,5 @@ mod targets;
 
 pub use error::TrainError;
 pub use infer::validate;
-pub use run::{Event, LAST, Materials, Run, Trained};
+pub use run::{Event, LAST, Materials, Penalty, Run, Trained};
 pub use step::{LOSS, TARGETS, WEIGHTS, classes, with_batch, with_cross_entropy, with_new_head};

@@ -123,7 +123,12 @@ pub struct Run {
     best: BTreeMap<String, Vec<f32>>,
     best_epoch: u64,
     per_epoch: u64,
+    penalty: Option<Penalty>,
 }
+
+/// Adds the slope of a penalty at the parameters, the first array, to the gradients, the second; both
+/// are laid out by [`Run::segments`].
+pub type Penalty = Box<dyn FnMut(&[f32], &mut [f32])>;
 
 impl Run {
     /// Makes a run ready. With `resume`, it goes on from the last checkpoint in its folder, if there
@@ -196,6 +201,7 @@ impl Run {
             best: BTreeMap::new(),
             best_epoch: 0,
             per_epoch,
+            penalty: None,
             session,
         };
         if resume {
@@ -207,6 +213,17 @@ impl Run {
     /// The first epoch that is not done: 0 unless the run was resumed.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The parts of the flat arrays of parameters and gradients, one per weight that is trained.
+    pub fn segments(&self) -> &[Segment] {
+        self.session.segments()
+    }
+
+    /// Adds a penalty to the gradients of every step from now on, before they are clipped. A
+    /// checkpoint does not know of it: its fingerprint should.
+    pub fn penalise(&mut self, penalty: Penalty) {
+        self.penalty = Some(penalty);
     }
 
     /// Trains to the end.
@@ -390,6 +407,9 @@ impl Run {
                 *gradient = *sum / batches as f32;
                 *sum = 0.0;
             }
+        }
+        if let Some(penalty) = &mut self.penalty {
+            penalty(parameters, gradients);
         }
         let clip = self.optimiser.clip(gradients, self.recipe.clip);
         if !clip.norm.is_finite() {

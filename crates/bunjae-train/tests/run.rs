@@ -155,6 +155,28 @@ fn a_small_network_learns() {
 }
 
 #[test]
+fn a_penalty_acts_in_every_step() {
+    let scales = |strength: f32| {
+        let mut run = Run::new(recipe(), materials(net(), None, 1), false).unwrap();
+        let scale = run.segments().iter().find(|own| own.name == "bn.g").unwrap().clone();
+        let steps = std::rc::Rc::new(std::cell::Cell::new(0));
+        let count = std::rc::Rc::clone(&steps);
+        run.penalise(Box::new(move |parameters, gradients| {
+            count.set(count.get() + 1);
+            for at in scale.start..scale.start + scale.len {
+                gradients[at] += strength * parameters[at];
+            }
+        }));
+        let trained = run.train(&mut |_| {}).unwrap();
+        // 68 pictures are 8 batches of 8.
+        assert_eq!(steps.get(), 6 * 8);
+        let scales = trained.graph.weight_tensor(trained.graph.find_weight("bn.g").unwrap());
+        scales.unwrap().elements::<f32>().unwrap().iter().map(|scale| scale.abs()).sum::<f32>()
+    };
+    assert!(scales(10.0) < 0.7 * scales(0.0), "{} {}", scales(10.0), scales(0.0));
+}
+
+#[test]
 fn one_seed_gives_one_model_on_any_number_of_threads() {
     for recipe in [recipe(), rich()] {
         let model = |threads| bits(&train(&recipe, materials(net(), None, threads)).graph);

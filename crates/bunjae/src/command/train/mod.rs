@@ -1,22 +1,21 @@
 //! `bunjae train`, `bunjae finetune` and `bunjae distill`: one run, three ways to ask for it.
 
-mod options;
+pub(super) mod options;
+pub(super) mod pictures;
 mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bunjae_data::pictures::{Keep, Pictures, Reading};
-use bunjae_data::split::{Shares, split};
-use bunjae_data::{Annotations, ContentHash, Dataset, Labels, Preprocess, Split, layout};
+use bunjae_data::{Annotations, Dataset, Labels, Preprocess};
 use bunjae_ir::Graph;
 use bunjae_train::recipe::{Distil, Method};
 use bunjae_train::{Event, Materials, Run, TrainError, Trained};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use crate::annotate::{input_dims, scores_of};
+use crate::annotate::scores_of;
 use crate::args;
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
@@ -25,6 +24,7 @@ use crate::number::percent;
 use crate::output::Output;
 use crate::provenance::{self, Step};
 use options::{Defaults, Options};
+use pictures::Parts;
 use report::TrainReport;
 
 /// Train a model on labelled pictures
@@ -144,12 +144,6 @@ impl Distill {
     }
 }
 
-/// What both parts of the data have in common.
-struct Parts {
-    train: Dataset,
-    val: Dataset,
-}
-
 fn run(
     command: &str,
     options: &Options,
@@ -163,41 +157,22 @@ fn run(
     let recipe = options.recipe(defaults, distil);
     recipe.check()?;
     let source = model::import(&options.model, output)?;
-    let found = Annotations::read(&source.metadata).map_err(Failure::new)?;
-    let preprocess = preprocessing(options, &source, found.clone())?;
-    let mut dataset = layout::open(&options.data)?;
-    dataset.check_trainable()?;
-    if found.labels.is_some() && options.classes.is_none() {
-        order_classes(&mut dataset, &found);
-    }
-    let parts = parts(options, dataset)?;
+    let (teaching, seed) = (&options.teaching, options.seed);
+    let parts = Parts::open(&options.data, teaching, seed, &source, options.classes.is_some())?;
     let source = with_head(options, source, &parts.train)?;
     let teachers = teachers
         .iter()
-        .map(|path| teacher(path, &preprocess, &parts.train, output))
+        .map(|path| teacher(path, &parts.preprocess, &parts.train, output))
         .collect::<Fallible<Vec<Graph>>>()?;
     if matches!(distil, Some(Distil { method: Method::Dkd { .. }, .. }))
         && parts.train.classes.len() == 2
     {
         output.note("note: with two classes dkd teaches what kd does, as there is one other class");
     }
-    let data = fingerprint(&parts)?;
-    let threads = options.threads.map_or_else(all_threads, std::num::NonZeroUsize::get);
-    let keep = match recipe.augment.crop {
-        // A little larger than the input, as most crops are enlarged parts of the picture.
-        Some(_) => Keep::Whole { shorter: preprocess.width.max(preprocess.height) * 5 / 4 },
-        None => Keep::Fitted,
-    };
-    let pictures = |dataset, keep| {
-        decoded(
-            options,
-            dataset,
-            Reading { keep, ..Reading::new(preprocess.clone()) },
-            threads,
-            output,
-        )
-    };
-    let (train, val) = (pictures(parts.train, keep)?, pictures(parts.val, Keep::Fitted)?);
+    let data = parts.fingerprint()?;
+    let preprocess = parts.preprocess.clone();
+    let threads = teaching.threads();
+    let (train, val) = parts.decode(teaching, recipe.augment.crop.is_some(), output)?;
     let classes = train.dataset().classes.clone();
     let parent = model::sha256(&options.model)?;
     let materials = Materials {
@@ -213,7 +188,7 @@ fn run(
     if run.epoch() > 0 {
         output.note(&format!("note: goes on after epoch {}", run.epoch()));
     }
-    if options.recalibrate_bn && run.epoch() == 0 {
+    if teaching.recalibrate_bn && run.epoch() == 0 {
         output.progress("estimating the statistics of batch normalisation anew");
         run.recalibrate()?;
     }
@@ -228,10 +203,6 @@ fn run(
     Ok(Outcome::Done)
 }
 
-fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 /// The folder of the run: made where it does not exist, refused where another run is in it.
 fn work_folder(options: &Options) -> Fallible<PathBuf> {
     let folder = options.work.clone().unwrap_or_else(|| options.output.with_extension("run"));
@@ -243,54 +214,6 @@ fn work_folder(options: &Options) -> Fallible<PathBuf> {
             .hint("`--resume` goes on with it; `--work` names another folder"));
     }
     Ok(folder)
-}
-
-/// What the options, then the metadata, say; for a model that says nothing, ImageNet's mean and
-/// deviation on the stretched picture.
-fn preprocessing(options: &Options, graph: &Graph, found: Annotations) -> Fallible<Preprocess> {
-    let dims = input_dims(graph);
-    if let Some(preprocess) = options.annotating.annotations(found, &dims)?.preprocess {
-        return Ok(preprocess);
-    }
-    match *dims.as_slice() {
-        [_, Some(3), Some(height), Some(width)] => Ok(Preprocess::imagenet(width, height)),
-        [_, Some(1), Some(height), Some(width)] => {
-            let grey = Preprocess::plain(width, height, bunjae_data::Colour::Grey);
-            Ok(Preprocess { mean: vec![0.449], std: vec![0.226], ..grey })
-        }
-        _ => Err(Failure::new("the model's input does not say how large its pictures are")
-            .hint("give it with `--picture` and `--preprocess`")),
-    }
-}
-
-/// Gives the data's classes the order of the model's, where they are the same.
-fn order_classes(dataset: &mut Dataset, found: &Annotations) {
-    let Some(labels) = &found.labels else { return };
-    let names = labels.names();
-    let place = |class: &String| names.iter().position(|name| name == class);
-    let places: Option<Vec<usize>> = dataset.classes.iter().map(place).collect();
-    let Some(places) = places.filter(|places| places.len() == names.len()) else { return };
-    dataset.classes = names.to_vec();
-    for item in &mut dataset.items {
-        item.label = item.label.and_then(|label| places.get(label).copied());
-    }
-}
-
-/// Train and val; made from train where the data has no val, and from all where it has no splits.
-fn parts(options: &Options, mut dataset: Dataset) -> Fallible<Parts> {
-    let share = options.val_share;
-    if dataset.items.iter().all(|item| item.split.is_none()) {
-        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
-        split(&mut dataset, shares, options.seed, Default::default(), 0)?;
-    }
-    let (mut train, mut val) = (dataset.part(Split::Train), dataset.part(Split::Val));
-    if val.items.is_empty() && share > 0.0 {
-        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
-        split(&mut train, shares, options.seed, Default::default(), 0)?;
-        (train, val) = (train.part(Split::Train), train.part(Split::Val));
-    }
-    train.check_trainable()?;
-    Ok(Parts { train, val })
 }
 
 fn with_head(options: &Options, graph: Graph, train: &Dataset) -> Fallible<Graph> {
@@ -321,40 +244,6 @@ fn teacher(
         return Err(Failure::new(what).hint("`bunjae inspect` shows its labels"));
     }
     Ok(graph)
-}
-
-/// SHA-256 over the content and the label of every picture, in hexadecimal.
-fn fingerprint(parts: &Parts) -> Fallible<String> {
-    let mut text = String::new();
-    for (name, part) in [("train", &parts.train), ("val", &parts.val)] {
-        for item in &part.items {
-            // What cannot be read is found corrupt later on.
-            let hash = item.source.content_hash(Default::default());
-            let hash = hash.map(|hash| hash.to_string()).unwrap_or_default();
-            text.push_str(&format!("{name} {hash} {:?}\n", item.label));
-        }
-    }
-    Ok(ContentHash::of(text.as_bytes()).to_string())
-}
-
-/// The pictures of a part, all decoded once, without those that are corrupt.
-fn decoded(
-    options: &Options,
-    dataset: Dataset,
-    reading: Reading,
-    threads: usize,
-    output: &Output,
-) -> Fallible<Pictures> {
-    let count = dataset.items.len();
-    let mut pictures = Pictures::new(dataset, reading)?;
-    let bar = output.bar(count, "pictures decoded");
-    let checked =
-        pictures.check(options.max_corrupt, threads, &|done| bar.set_position(done as u64));
-    bar.finish_and_clear();
-    for corrupt in checked? {
-        output.note(&format!("note: left out: {}: {}", corrupt.item, corrupt.why));
-    }
-    Ok(pictures)
 }
 
 /// The trained model with everything that is known of it.
@@ -391,7 +280,7 @@ fn annotated(
 }
 
 /// Shows how far a run is.
-struct Watcher<'o> {
+pub(super) struct Watcher<'o> {
     bar: Option<ProgressBar>,
     batch: usize,
     epochs: u64,
@@ -402,13 +291,13 @@ struct Watcher<'o> {
 }
 
 impl<'o> Watcher<'o> {
-    fn new(recipe: &bunjae_train::recipe::Recipe, output: &'o Output) -> Self {
+    pub(super) fn new(recipe: &bunjae_train::recipe::Recipe, output: &'o Output) -> Self {
         let (batch, epochs) = (recipe.batch, recipe.epochs);
         let (began, latest) = (Instant::now(), String::new());
         Watcher { bar: None, batch, epochs, began, seen: 0, output, latest }
     }
 
-    fn hear(&mut self, event: &Event<'_>) {
+    pub(super) fn hear(&mut self, event: &Event<'_>) {
         match event {
             Event::Batch { epoch, done, of, loss } => {
                 let total = self.epochs * of;
@@ -448,7 +337,7 @@ impl<'o> Watcher<'o> {
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

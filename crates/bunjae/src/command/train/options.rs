@@ -15,8 +15,16 @@ use crate::annotate::Annotating;
 use crate::args::{self, positive};
 
 /// What differs between the commands.
-pub(super) struct Defaults {
-    pub(super) rate: f64,
+pub(in crate::command) struct Defaults {
+    pub(in crate::command) rate: f64,
+}
+
+/// What every command has under names of its own.
+#[derive(Clone, Copy)]
+pub(in crate::command) struct Extent {
+    pub(in crate::command) epochs: u64,
+    pub(in crate::command) batch: usize,
+    pub(in crate::command) seed: u64,
 }
 
 /// Arguments of every way to train.
@@ -40,26 +48,10 @@ pub(crate) struct Options {
     /// What everything random follows from
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
-    /// The threads that compute, and as many that decode [default: all of the machine]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(super) threads: Option<NonZeroUsize>,
-    /// The share of the training pictures that becomes the validation part, where the data has none
-    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.2")]
-    pub(super) val_share: f64,
-    /// The share of pictures that may be corrupt; they are left out
-    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.01")]
-    pub(super) max_corrupt: f64,
 
     /// Give the model a new last layer for so many classes
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
     pub(super) classes: Option<NonZeroUsize>,
-    /// Leave layers of that name as they are; may be repeated. `*` stands for any text, `?` for one
-    /// character, and a name for everything below it
-    #[arg(long, value_name = "PATTERN", help_heading = "Model")]
-    freeze: Vec<String>,
-    /// Estimate the statistics of batch normalisation anew before the first epoch
-    #[arg(long, help_heading = "Model")]
-    pub(super) recalibrate_bn: bool,
 
     /// How often all pictures are seen
     #[arg(long, value_name = "N", default_value_t = 24, help_heading = "Steps")]
@@ -67,6 +59,32 @@ pub(crate) struct Options {
     /// Pictures in a batch
     #[arg(long, value_name = "N", value_parser = positive, default_value = "32", help_heading = "Steps")]
     batch: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(super) teaching: Teaching,
+}
+
+/// How a model is trained, whatever for; `bunjae prune` has these options as well.
+#[derive(Debug, Args)]
+pub(crate) struct Teaching {
+    /// The threads that compute, and as many that decode [default: all of the machine]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<NonZeroUsize>,
+    /// The share of the training pictures that becomes the validation part, where the data has none
+    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.2")]
+    pub(in crate::command) val_share: f64,
+    /// The share of pictures that may be corrupt; they are left out
+    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.01")]
+    pub(in crate::command) max_corrupt: f64,
+
+    /// Leave layers of that name as they are; may be repeated. `*` stands for any text, `?` for one
+    /// character, and a name for everything below it
+    #[arg(long, value_name = "PATTERN", help_heading = "Model")]
+    freeze: Vec<String>,
+    /// Estimate the statistics of batch normalisation anew before the first epoch
+    #[arg(long, help_heading = "Model")]
+    pub(in crate::command) recalibrate_bn: bool,
+
     /// Batches that are taken together for one step
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Steps")]
     accumulate: u64,
@@ -147,7 +165,7 @@ pub(crate) struct Options {
     least_gain: f64,
 
     #[command(flatten)]
-    pub(super) annotating: Annotating,
+    pub(in crate::command) annotating: Annotating,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -191,12 +209,23 @@ fn pair(text: &str) -> Result<[usize; 2], String> {
     numbers.ok_or_else(|| "expected two numbers, such as 2,9".to_string())
 }
 
-impl Options {
+impl Teaching {
+    /// The threads that compute, and as many that decode.
+    pub(in crate::command) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(all, NonZeroUsize::get)
+    }
+
     /// Everything that decides about the model, but for the pictures.
-    pub(super) fn recipe(&self, defaults: &Defaults, distil: Option<Distil>) -> Recipe {
+    pub(in crate::command) fn recipe(
+        &self,
+        Extent { epochs, batch, seed }: Extent,
+        defaults: &Defaults,
+        distil: Option<Distil>,
+    ) -> Recipe {
         Recipe {
-            epochs: self.epochs,
-            batch: self.batch.get(),
+            epochs,
+            batch,
             accumulate: self.accumulate,
             rule: match self.optimizer {
                 OptimizerArg::Sgd => Rule::Sgd { momentum: 0.9, nesterov: true },
@@ -239,7 +268,7 @@ impl Options {
             },
             patience: self.patience,
             least_gain: self.least_gain,
-            seed: self.seed,
+            seed,
         }
     }
 
@@ -268,11 +297,18 @@ impl Options {
         let crop = |least| RandomCrop { scale: [least, 1.0], ..RandomCrop::default() };
         Augment { crop: self.crop.map(crop), steps }
     }
+}
+
+impl Options {
+    pub(super) fn recipe(&self, defaults: &Defaults, distil: Option<Distil>) -> Recipe {
+        let extent = Extent { epochs: self.epochs, batch: self.batch.get(), seed: self.seed };
+        self.teaching.recipe(extent, defaults, distil)
+    }
 
     /// The command with every setting that counts, as the JSON of the recipe.
     pub(super) fn command(&self, command: &str, recipe: &Recipe) -> String {
         let settings = serde_json::to_string(recipe).unwrap_or_default();
-        let recalibrate = if self.recalibrate_bn { " --recalibrate-bn" } else { "" };
+        let recalibrate = if self.teaching.recalibrate_bn { " --recalibrate-bn" } else { "" };
         let classes = self.classes.map(|classes| format!(" --classes {classes}"));
         format!("{command}{}{recalibrate} {settings}", classes.unwrap_or_default())
     }

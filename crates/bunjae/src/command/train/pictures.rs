@@ -1,0 +1,143 @@
+//! The pictures that a model is trained on: which they are, how they become its input, and which of
+//! them it is judged by.
+
+use std::path::Path;
+
+use bunjae_data::pictures::{Keep, Pictures, Reading};
+use bunjae_data::split::{Shares, split};
+use bunjae_data::{Annotations, ContentHash, Dataset, Preprocess, Split, layout};
+use bunjae_ir::Graph;
+
+use super::options::Teaching;
+use crate::annotate::input_dims;
+use crate::failure::{Failure, Fallible};
+use crate::output::Output;
+
+/// A data set, split, and the way from its pictures to the input.
+pub(in crate::command) struct Parts {
+    pub(in crate::command) preprocess: Preprocess,
+    pub(in crate::command) train: Dataset,
+    pub(in crate::command) val: Dataset,
+}
+
+impl Parts {
+    /// Opens a data set for a model. The classes have the order of the model's, where they are the
+    /// same, unless the model gets a new head.
+    pub(in crate::command) fn open(
+        data: &Path,
+        teaching: &Teaching,
+        seed: u64,
+        graph: &Graph,
+        has_new_head: bool,
+    ) -> Fallible<Parts> {
+        let found = Annotations::read(&graph.metadata).map_err(Failure::new)?;
+        let preprocess = preprocessing(teaching, graph, found.clone())?;
+        let mut dataset = layout::open(data)?;
+        dataset.check_trainable()?;
+        if !has_new_head {
+            order_classes(&mut dataset, &found);
+        }
+        let (train, val) = parts(dataset, teaching.val_share, seed)?;
+        Ok(Parts { preprocess, train, val })
+    }
+
+    /// SHA-256 over the content and the label of every picture, in hexadecimal.
+    pub(in crate::command) fn fingerprint(&self) -> Fallible<String> {
+        let mut text = String::new();
+        for (name, part) in [("train", &self.train), ("val", &self.val)] {
+            for item in &part.items {
+                // What cannot be read is found corrupt later on.
+                let hash = item.source.content_hash(Default::default());
+                let hash = hash.map(|hash| hash.to_string()).unwrap_or_default();
+                text.push_str(&format!("{name} {hash} {:?}\n", item.label));
+            }
+        }
+        Ok(ContentHash::of(text.as_bytes()).to_string())
+    }
+
+    /// The pictures of both parts. Those to learn from are kept whole, where they are `cropped`.
+    pub(in crate::command) fn decode(
+        self,
+        teaching: &Teaching,
+        cropped: bool,
+        output: &Output,
+    ) -> Fallible<(Pictures, Pictures)> {
+        let keep = match cropped {
+            // A little larger than the input, as most crops are enlarged parts of the picture.
+            true => {
+                let larger = self.preprocess.width.max(self.preprocess.height);
+                Keep::Whole { shorter: larger * 5 / 4 }
+            }
+            false => Keep::Fitted,
+        };
+        let reading = |keep| Reading { keep, ..Reading::new(self.preprocess.clone()) };
+        let train = decoded(teaching, self.train, reading(keep), output)?;
+        Ok((train, decoded(teaching, self.val, reading(Keep::Fitted), output)?))
+    }
+}
+
+/// What the options, then the metadata, say; for a model that says nothing, ImageNet's mean and
+/// deviation on the stretched picture.
+fn preprocessing(teaching: &Teaching, graph: &Graph, found: Annotations) -> Fallible<Preprocess> {
+    let dims = input_dims(graph);
+    if let Some(preprocess) = teaching.annotating.annotations(found, &dims)?.preprocess {
+        return Ok(preprocess);
+    }
+    match *dims.as_slice() {
+        [_, Some(3), Some(height), Some(width)] => Ok(Preprocess::imagenet(width, height)),
+        [_, Some(1), Some(height), Some(width)] => {
+            let grey = Preprocess::plain(width, height, bunjae_data::Colour::Grey);
+            Ok(Preprocess { mean: vec![0.449], std: vec![0.226], ..grey })
+        }
+        _ => Err(Failure::new("the model's input does not say how large its pictures are")
+            .hint("give it with `--picture` and `--preprocess`")),
+    }
+}
+
+/// Gives the data's classes the order of the model's, where they are the same.
+fn order_classes(dataset: &mut Dataset, found: &Annotations) {
+    let Some(labels) = &found.labels else { return };
+    let names = labels.names();
+    let place = |class: &String| names.iter().position(|name| name == class);
+    let places: Option<Vec<usize>> = dataset.classes.iter().map(place).collect();
+    let Some(places) = places.filter(|places| places.len() == names.len()) else { return };
+    dataset.classes = names.to_vec();
+    for item in &mut dataset.items {
+        item.label = item.label.and_then(|label| places.get(label).copied());
+    }
+}
+
+/// Train and val; made from train where the data has no val, and from all where it has no splits.
+fn parts(mut dataset: Dataset, share: f64, seed: u64) -> Fallible<(Dataset, Dataset)> {
+    if dataset.items.iter().all(|item| item.split.is_none()) {
+        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
+        split(&mut dataset, shares, seed, Default::default(), 0)?;
+    }
+    let (mut train, mut val) = (dataset.part(Split::Train), dataset.part(Split::Val));
+    if val.items.is_empty() && share > 0.0 {
+        let shares = Shares { train: 1.0 - share, val: share, test: 0.0 };
+        split(&mut train, shares, seed, Default::default(), 0)?;
+        (train, val) = (train.part(Split::Train), train.part(Split::Val));
+    }
+    train.check_trainable()?;
+    Ok((train, val))
+}
+
+/// The pictures of a part, all decoded once, without those that are corrupt.
+fn decoded(
+    teaching: &Teaching,
+    dataset: Dataset,
+    reading: Reading,
+    output: &Output,
+) -> Fallible<Pictures> {
+    let count = dataset.items.len();
+    let mut pictures = Pictures::new(dataset, reading)?;
+    let bar = output.bar(count, "pictures decoded");
+    let checked = pictures
+        .check(teaching.max_corrupt, teaching.threads(), &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    for corrupt in checked? {
+        output.note(&format!("note: left out: {}: {}", corrupt.item, corrupt.why));
+    }
+    Ok(pictures)
+}
