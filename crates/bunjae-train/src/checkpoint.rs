@@ -14,7 +14,6 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::NamedTempFile;
 
 use crate::error::TrainError;
 
@@ -84,7 +83,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = NamedTempFile::new_in(folder).map_err(TrainError::write(path))?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What a new file gets, less what the process's mask takes away; others may read the logs.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(TrainError::write(path))?;
     file.write_all(bytes).map_err(TrainError::write(path))?;
     file.as_file().sync_all().map_err(TrainError::write(path))?;
     file.persist(path).map_err(|error| TrainError::write(path)(error.error))?;
@@ -120,6 +126,18 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         sample(4).write(&path).unwrap();
         assert!(fs::read(&path).unwrap() == bytes);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_checkpoint_has_the_permissions_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (plain, path) = (folder.path().join("plain"), folder.path().join("ours"));
+        fs::write(&plain, b"x").unwrap();
+        sample(1).write(&path).unwrap();
+        assert_eq!(mode(&path), mode(&plain));
     }
 
     #[test]

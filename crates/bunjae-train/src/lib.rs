@@ -14,6 +14,7 @@
 pub mod average;
 pub mod checkpoint;
 mod error;
+mod freeze;
 mod infer;
 pub mod log;
 pub mod optimiser;

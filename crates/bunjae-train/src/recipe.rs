@@ -44,8 +44,8 @@ pub struct Recipe {
     pub augment: Augment,
     /// What is done to each batch.
     pub mix: Option<Mix>,
-    /// Names of layers that stay as they are; `*` and `?` stand for any text and any character, and
-    /// a name for everything below it.
+    /// Names of layers or weights that stay as they are; `*` and `?` stand for any text and any
+    /// character, and a name for everything below it.
     pub freeze: Vec<String>,
     /// By which figure the best epoch is chosen.
     pub metric: Metric,
@@ -199,10 +199,3 @@ impl Recipe {
 
 /// More epochs than anybody trains, so that counts of steps stay far from their limits.
 const MAX_EPOCHS: u64 = 1_000_000;
-
-/// Whether a name is meant by a pattern.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
-    let below = format!("{pattern}.*");
-    wildmatch::WildMatch::new(pattern).matches(name)
-        || wildmatch::WildMatch::new(&below).matches(name)
-}

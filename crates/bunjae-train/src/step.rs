@@ -7,7 +7,8 @@ use bunjae_passes::{BatchStatistics, DropoutMask, differentiate, for_training, l
 use bunjae_tensor::{DType, Random, Tensor};
 
 use crate::error::TrainError;
-use crate::recipe::{Distil, Method, Objective, fits};
+use crate::freeze::Frozen;
+use crate::recipe::{Distil, Method, Objective};
 
 /// The names of what a step takes and gives beside the network's own.
 /// The input of [`with_cross_entropy`] that takes the share of each class, `[batch, classes]`.
@@ -154,8 +155,8 @@ pub(crate) fn step_graph(
     distil: Option<&Distil>,
     freeze: &[String],
 ) -> Result<StepGraph, TrainError> {
-    let frozen = |name: &str| freeze.iter().any(|pattern| fits(pattern, name));
-    let form = for_training(graph, |node: &Node| frozen(&node.name))?;
+    let frozen = Frozen::new(graph, freeze)?;
+    let form = for_training(graph, |node: &Node| frozen.layer(graph, node))?;
     let mut step = form.graph;
     let mut scores = logits(&step)?;
     if step.ty(scores).rank() > 2 {
@@ -215,9 +216,10 @@ pub(crate) fn step_graph(
         loss = losses::weighted_sum(&mut step, "bunjae.total", &terms)?;
     }
     step.output(LOSS, loss)?;
-    let trained: Vec<TensorId> =
-        trainable_weights(&step, loss).into_iter().filter(|&id| !frozen(&step.label(id))).collect();
-    check_patterns(graph, freeze)?;
+    let trained: Vec<TensorId> = trainable_weights(&step, loss)
+        .into_iter()
+        .filter(|&id| !frozen.weight(&step.label(id)))
+        .collect();
     if trained.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
@@ -251,17 +253,4 @@ pub fn with_cross_entropy(graph: &Graph) -> Result<(Graph, TensorId), TrainError
     let loss = losses::cross_entropy(&mut step, LOSS, scores, targets, Some(weights))?;
     step.output(LOSS, loss)?;
     Ok((step, loss))
-}
-
-/// Refuses patterns that no layer or weight has, as they are mistyped.
-fn check_patterns(graph: &Graph, freeze: &[String]) -> Result<(), TrainError> {
-    let nodes = graph.nodes().iter().map(|node| node.name.clone());
-    let names: Vec<String> =
-        nodes.chain(graph.weights().iter().map(|&id| graph.label(id))).collect();
-    match freeze.iter().find(|pattern| !names.iter().any(|name| fits(pattern, name))) {
-        Some(pattern) => {
-            Err(TrainError::setting("freeze", format!("no layer is called `{pattern}`")))
-        }
-        None => Ok(()),
-    }
 }

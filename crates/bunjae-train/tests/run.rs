@@ -246,7 +246,7 @@ fn frozen_layers_stay_as_they_are() {
         let run = Run::new(Recipe { freeze, ..recipe() }, materials(net(), None, 1), false);
         run.err().unwrap().to_string()
     };
-    assert_eq!(refused(&["convv"]), "freeze: no layer is called `convv`");
+    assert_eq!(refused(&["convv"]), "freeze: no layer and no weight is called `convv`");
     assert!(refused(&["*"]).starts_with("nothing is left to train"));
 }
 

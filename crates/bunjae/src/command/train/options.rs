@@ -77,8 +77,8 @@ pub(crate) struct Teaching {
     #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.01")]
     pub(in crate::command) max_corrupt: f64,
 
-    /// Leave layers of that name as they are; may be repeated. `*` stands for any text, `?` for one
-    /// character, and a name for everything below it
+    /// Leave layers or weights of that name as they are; may be repeated. `*` stands for any text,
+    /// `?` for one character, and a name for everything below it
     #[arg(long, value_name = "PATTERN", help_heading = "Model")]
     freeze: Vec<String>,
     /// Estimate the statistics of batch normalisation anew before the first epoch
