@@ -38,6 +38,50 @@ pub enum Target {
     Parameters(f64),
 }
 
+impl Target {
+    /// The target after a share of the whole cut is done, 0 to 1.
+    pub fn part(self, share: f64) -> Target {
+        match self {
+            Target::Ratio(ratio) => Target::Ratio(share * ratio),
+            Target::Macs(kept) => Target::Macs(1.0 - share * (1.0 - kept)),
+            Target::Parameters(kept) => Target::Parameters(1.0 - share * (1.0 - kept)),
+        }
+    }
+}
+
+/// What was there before the first of several cuts, which shares are shares of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// By the name of the weight of a group's first layer: its channels that may be cut.
+    widths: BTreeMap<String, usize>,
+    macs: u64,
+    parameters: u64,
+}
+
+impl Start {
+    /// Of a network that is about to be cut as the settings say.
+    ///
+    /// # Errors
+    /// [`PlanError`]: a pattern without a match, sizes that are not known.
+    pub fn of(graph: &Graph, settings: &Settings) -> Result<Start, PlanError> {
+        // Whether pictures have something to say of a group is found out later.
+        let by_weights = Settings {
+            importance: Importance::new(Criterion::L2),
+            evidence: None,
+            start: None,
+            ..settings.clone()
+        };
+        let free = candidates(graph, &graph.couplings(), &by_weights)?.into_iter();
+        let free = free.filter(|candidate| candidate.left_alone.is_none());
+        let cost = graph.cost(&settings.bindings, Convention::Exact)?;
+        Ok(Start {
+            widths: free.map(|candidate| (candidate.key, candidate.channels)).collect(),
+            macs: cost.macs,
+            parameters: cost.parameters.total,
+        })
+    }
+}
+
 /// Everything that decides which channels go.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +106,9 @@ pub struct Settings {
     pub bindings: Bindings,
     /// What pictures say about the graph, for criteria that judge by them.
     pub evidence: Option<Arc<Evidence>>,
+    /// What was there before the first of several cuts: the target and the maximum ratio are shares
+    /// of that. Without it they are shares of the graph itself.
+    pub start: Option<Start>,
 }
 
 impl Settings {
@@ -77,6 +124,7 @@ impl Settings {
             round_to: 1,
             bindings: Bindings::new(),
             evidence: None,
+            start: None,
         }
     }
 }
@@ -169,8 +217,12 @@ pub enum PlanError {
 
 /// The channels of a group that may all be cut, or may all not.
 struct Candidate {
+    /// The name of the first layer's weight.
+    key: String,
     /// The number of channels.
     channels: usize,
+    /// The number before the first of several cuts.
+    original: usize,
     /// Those that exist in the same tensors, together. None where the whole axis is pinned.
     strata: Vec<Ranked>,
     unit: usize,
@@ -347,7 +399,12 @@ fn candidates(
                     row.strata.push(ranked);
                 }
                 None => rows.push(Candidate {
+                    key: group
+                        .producers
+                        .first()
+                        .map_or(String::new(), |producer| graph.label(producer.at.tensor)),
                     channels,
+                    original: channels,
                     strata: vec![ranked],
                     unit: unit(couplings, group, &stratum.classes),
                     layers: layers.clone(),
@@ -357,6 +414,8 @@ fn candidates(
             }
         }
         for row in &mut rows {
+            let before = settings.start.as_ref().and_then(|start| start.widths.get(&row.key));
+            row.original = before.copied().unwrap_or(0).max(row.channels);
             if row.channels < 2 && row.left_alone.is_none() {
                 row.left_alone = Some("it has one channel".to_string());
             }
@@ -410,8 +469,8 @@ fn choose(
         .map(|candidate| match (candidate.own_ratio, settings.scope) {
             (None, Scope::Global) => vec![0; candidate.strata.len()],
             (own, _) => {
-                let kept = kept_width(candidate.channels, own.unwrap_or(ratio));
-                share_out(candidate, candidate.channels - kept)
+                let kept = kept_width(candidate.original, own.unwrap_or(ratio));
+                share_out(candidate, candidate.channels.saturating_sub(kept))
             }
         })
         .collect();
@@ -443,10 +502,12 @@ fn share_out(candidate: &Candidate, total: usize) -> Vec<usize> {
     gone
 }
 
-/// The fewest of `channels` that the maximum ratio leaves.
-fn least(channels: usize, settings: &Settings) -> usize {
+/// How many of so many of a candidate's channels may go at most, by the maximum ratio.
+fn cap(candidate: &Candidate, channels: usize, settings: &Settings) -> usize {
+    let before = candidate.original as f64 / candidate.channels.max(1) as f64;
     // A hair less than the product, so that an exact product is not rounded up.
-    ((channels as f64 * (1.0 - settings.max_ratio)) - 1e-9).ceil() as usize
+    let least = (channels as f64 * before * (1.0 - settings.max_ratio) - 1e-9).ceil() as usize;
+    channels.saturating_sub(least)
 }
 
 /// Rounds the widths that are left, and holds the maximum ratio against them.
@@ -454,7 +515,7 @@ fn least(channels: usize, settings: &Settings) -> usize {
 /// Each stratum is rounded by itself where it is long enough, which makes every axis a multiple;
 /// the short ones are rounded together.
 fn limit(candidate: &Candidate, settings: &Settings, mut gone: Vec<usize>) -> Vec<usize> {
-    let cap = |channels: usize| channels - least(channels, settings).min(channels);
+    let cap = |channels: usize| cap(candidate, channels, settings);
     for (stratum, gone) in candidate.strata.iter().zip(&mut gone) {
         *gone = (*gone).min(cap(stratum.len()));
     }
@@ -500,14 +561,13 @@ fn rank(free: &[&Candidate], settings: &Settings, ratio: f64, gone: &mut [Vec<us
     }
     // A stable sort: equal scores stay in the order of the graph.
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut to_go = all.len() - kept_width(all.len(), ratio);
+    let before = free.iter().filter(|candidate| candidate.own_ratio.is_none());
+    let before: usize = before.map(|candidate| candidate.original).sum();
+    let mut to_go = all.len().saturating_sub(kept_width(before, ratio));
     for (_, at, place) in all {
         let channels = free[at].strata[place].len();
         let last = gone[at].iter().sum::<usize>() + 1 == free[at].channels;
-        if to_go > 0
-            && !last
-            && gone[at][place] < channels - least(channels, settings).min(channels)
-        {
+        if to_go > 0 && !last && gone[at][place] < cap(free[at], channels, settings) {
             gone[at][place] += 1;
             to_go -= 1;
         }
@@ -573,7 +633,11 @@ fn search(
     by: Counted,
     count: impl Fn(f64, Counted) -> Result<u64, PlanError>,
 ) -> Result<f64, PlanError> {
-    let whole = by.of(&graph.cost(&settings.bindings, Convention::Exact)?);
+    let whole = match (&settings.start, by) {
+        (Some(start), Counted::Macs) => start.macs,
+        (Some(start), Counted::Parameters) => start.parameters,
+        (None, _) => by.of(&graph.cost(&settings.bindings, Convention::Exact)?),
+    };
     let wanted = (whole as f64 * share) as u64;
     let (mut low, mut high) = (0.0, 1.0 - 1e-9);
     if count(low, by)? <= wanted {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bunjae_compress::{
-    Criterion, Evidence, EvidenceError, Importance, Looking, Normalise, PlanError, PruneError,
-    Settings, Target, prune,
+    Correlation, Criterion, Evidence, EvidenceError, Importance, Looking, Normalise, Penalty,
+    PlanError, PruneError, Settings, Sparsity, Target, consult_oracle, prune,
 };
 use bunjae_data::pictures::{Pictures, Reading};
 use bunjae_data::{Channels, Colour, Dataset, Item, Preprocess, Records, Source};
+use bunjae_engine::Segment;
 use bunjae_ir::{Bindings, Graph};
 use bunjae_tensor::Tensor;
 
@@ -198,6 +199,115 @@ fn scores_are_those_of_pytorch_and_torch_pruning() {
             }
         }
     }
+}
+
+#[test]
+fn the_oracle_is_that_of_pytorch_and_is_foreseen_by_some() {
+    let (graph, golden) = (network(), golden());
+    let mut told = Vec::new();
+    let mut progress = |done, of| told.push((done, of));
+    let criteria = [Criterion::Taylor, Criterion::L2, Criterion::BnScale];
+    let oracle =
+        consult_oracle(&graph, &pictures(1), &criteria, &looking(2, 2), &mut progress).unwrap();
+    assert_eq!((oracle.pictures, oracle.removals.len()), (COUNT, 6 + 5 + 7));
+    assert_eq!(told.last(), Some(&(3 * 18, 3 * 18)));
+    let mut rest = oracle.removals.as_slice();
+    let mut changes = Vec::new();
+    for (name, layers) in [("c1", vec!["c1", "c2"]), ("p", vec!["p"]), ("fc1", vec!["fc1"])] {
+        let expected = &golden[&("oracle", name)];
+        let (own, others) = rest.split_at(expected.len());
+        rest = others;
+        let found: Vec<f64> = own.iter().map(|removal| removal.change).collect();
+        close(&format!("oracle {name}"), &found, expected);
+        assert!(own.iter().enumerate().all(|(at, r)| r.channel == at && r.layers == layers));
+        changes.extend(found.iter().map(|change| change.abs()));
+    }
+    // The correlation over all channels, from the golden numbers themselves.
+    let taylor = ["c1", "p", "fc1"].map(|name| golden[&("taylor", name)].clone()).concat();
+    assert_eq!(oracle.criteria[0].all, Correlation::of(&taylor, &changes));
+    assert_eq!(oracle.criteria.iter().map(|own| own.channels).collect::<Vec<_>>(), [18, 18, 6]);
+    let found = |at: usize| oracle.criteria[at].within.spearman.unwrap();
+    assert!(found(0) > 0.7 && found(0) > found(1), "{:?}", oracle.criteria);
+}
+
+/// The gradients that are added to zeros, by weight.
+fn slopes(graph: &Graph, kind: Sparsity, strength: f32) -> BTreeMap<String, Vec<f64>> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut parameters = Vec::new();
+    for &id in graph.weights() {
+        let tensor = graph.weight_tensor(id).unwrap();
+        let (name, shape) = (graph.label(id), tensor.shape().to_vec());
+        if !name.contains("running") {
+            segments.push(Segment { name, shape, start: parameters.len(), len: tensor.len() });
+            parameters.extend_from_slice(tensor.elements::<f32>().unwrap());
+        }
+    }
+    let mut gradients = vec![0.0; parameters.len()];
+    let penalty = Penalty::new(graph, &segments, kind, strength);
+    assert!(!penalty.is_empty());
+    penalty.add(&parameters, &mut gradients);
+    let of = |own: &Segment| {
+        let slopes =
+            gradients[own.start..own.start + own.len].iter().map(|&slope| f64::from(slope));
+        (own.name.clone(), slopes.collect())
+    };
+    segments.iter().map(of).collect()
+}
+
+#[test]
+fn penalties_are_those_of_torch_pruning() {
+    let (graph, golden) = (network(), golden());
+    for (kind, name) in [(Sparsity::BnScale, "bn-scale"), (Sparsity::GroupNorm, "group-norm")] {
+        for (weight, slopes) in slopes(&graph, kind, 0.01) {
+            let (sum, squares) = (slopes.iter().sum(), slopes.iter().map(|s| s * s).sum());
+            let [first, middle, last] =
+                [0, slopes.len() / 2, slopes.len() - 1].map(|at| slopes[at]);
+            let found = [sum, squares, first, middle, last];
+            close(&format!("{name} {weight}"), &found, &golden[&(name, weight.as_str())]);
+        }
+    }
+}
+
+/// The slope of the sum of norms by finite differences in f64: the norm of each channel's weights
+/// is written out here once more, for the channels of fc1.
+#[test]
+fn the_group_lasso_is_the_slope_of_the_norms() {
+    let graph = network();
+    let of = |name: &str| -> Vec<f64> {
+        graph.weight_tensor(graph.find_weight(name).unwrap()).unwrap().to_f64_vec()
+    };
+    let (made, read) = (of("fc1.weight"), of("fc2.weight"));
+    let norm = |made: &[f64], channel: usize| {
+        let row = made[channel * 80..(channel + 1) * 80].iter();
+        let column = read.iter().skip(channel).step_by(7);
+        row.chain(column).map(|w| w * w).sum::<f64>().sqrt()
+    };
+    let slopes = slopes(&graph, Sparsity::GroupLasso, 0.5);
+    for channel in [0, 3, 6] {
+        for input in [0, 41, 79] {
+            let at = channel * 80 + input;
+            let moved = |by: f64| {
+                let mut made = made.clone();
+                made[at] += by;
+                norm(&made, channel)
+            };
+            let difference = 0.5 * (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            // fc1's inputs are channels of p, whose norms depend on the weight as well.
+            let p = input / 16;
+            let of_p = |by: f64| {
+                let mut made = made.clone();
+                made[at] += by;
+                let row = of("p.weight")[p * 6..(p + 1) * 6].to_vec();
+                let columns = (0..7 * 16).map(|k| made[k / 16 * 80 + p * 16 + k % 16]);
+                row.into_iter().chain(columns).map(|w| w * w).sum::<f64>().sqrt()
+            };
+            let expected = difference + 0.5 * (of_p(1e-5) - of_p(-1e-5)) / 2e-5;
+            let found = slopes["fc1.weight"][at];
+            assert!((found - expected).abs() < 1e-7, "{channel} {input}: {found} for {expected}");
+        }
+    }
+    assert_eq!(slopes["fc1.bias"], [0.0; 7]);
+    assert_eq!(slopes["dw.weight"], [0.0; 54]);
 }
 
 #[test]

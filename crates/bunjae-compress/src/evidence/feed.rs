@@ -48,6 +48,11 @@ impl Feed {
         Ok(Feed { batches, batch: looking.batch, wanted })
     }
 
+    /// The number of batches, but for those that pictures without a label make more.
+    pub(crate) fn batches(&self) -> usize {
+        self.wanted.div_ceil(self.batch)
+    }
+
     fn fill(&mut self, batch: &Batch) -> Result<Filled, EvidenceError> {
         let count = batch.labels.len().max(1);
         let filled = |values: &[f32]| {

@@ -163,3 +163,18 @@ with torch.no_grad():
             changes.append(losses().mean() - base)
         net.closed = {}
         write("oracle", group, torch.stack(changes))
+
+# Penalties: what they add to gradients that are 0.
+settings = dict(ignored_layers=[net.fc2], reg=0.01)
+scales = importance.BNScaleImportance()
+pruners = {
+    "bn-scale": tp.pruner.BNScalePruner(net, pictures, scales, **settings),
+    "group-norm": tp.pruner.GroupNormPruner(net, pictures, importance.GroupMagnitudeImportance(p=2), **settings),
+}
+for kind, pruner in pruners.items():
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    pruner.regularize(net)
+    for name, parameter in net.named_parameters():
+        g = parameter.grad.flatten()
+        write(kind, name, torch.stack([g.sum(), (g * g).sum(), g[0], g[len(g) // 2], g[-1]]))

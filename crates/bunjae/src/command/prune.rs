@@ -5,12 +5,10 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use bunjae_compress::{
-    Across, Criterion, Importance, Normalise, Pattern, PlanError, PruneError, Pruned, Scope,
+    Across, Check, Criterion, Importance, Normalise, Pattern, PlanError, PruneError, Pruned, Scope,
     Settings, Sizes, Target, explain, mask_weights, prune,
 };
 use bunjae_ir::{Bindings, Graph};
-use bunjae_passes::{output_difference, sample_inputs};
-use bunjae_tensor::Tolerance;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::args;
@@ -19,9 +17,7 @@ use crate::failure::{Failure, Fallible, closest};
 use crate::model::{self, Model};
 use crate::output::Output;
 use crate::provenance::{self, Step};
-use report::{
-    Check, CheckedOutput, Cut, Explained, Explanation, FileSizes, MaskReport, PruneReport,
-};
+use report::{Cut, Explained, Explanation, FileSizes, MaskReport, PruneReport};
 
 /// Remove channels, and prove that the rest computes as before
 ///
@@ -354,7 +350,7 @@ impl Prune {
             None
         } else {
             output.progress("running the model with its channels removed, and with them masked");
-            Some(check(&graph, &masked, &settings.bindings, self.seed)?)
+            Some(Check::of(&graph, &masked, &settings.bindings, self.seed).map_err(Failure::new)?)
         };
         let fault = check.as_ref().filter(|check| !check.passed).map(Check::fault);
         let command = self.command(settings);
@@ -433,16 +429,6 @@ impl Prune {
         provenance::record(&mut graph, step);
         model::save(target, &graph)
     }
-}
-
-/// Runs both graphs on seeded random input.
-fn check(removed: &Graph, masked: &Graph, bindings: &Bindings, seed: u64) -> Fallible<Check> {
-    let inputs = sample_inputs(masked, bindings, seed).map_err(Failure::new)?;
-    let differences = output_difference(removed, masked, &inputs, Tolerance::EXACT);
-    let outputs = differences.map_err(Failure::new)?.into_iter().map(|(name, found)| {
-        CheckedOutput { name, largest_difference: found.largest, not_numbers: found.undefined }
-    });
-    Ok(Check::new(seed, outputs.collect()))
 }
 
 fn failure(graph: &Graph, settings: &Settings, error: PruneError) -> Failure {

@@ -1,7 +1,7 @@
 //! What pruning tells: what was asked for and what came out, what was left alone and why, what it
 //! saves, and whether the check held.
 
-use bunjae_compress::{GroupPlan, LayerZeros, Sizes};
+use bunjae_compress::{Check, GroupPlan, LayerZeros, Sizes};
 use serde::Serialize;
 
 use crate::number::{difference, factor, first_few, percent, thousands};
@@ -79,41 +79,6 @@ pub(super) struct FileSizes {
     #[serde(flatten)]
     pub(super) sizes: Sizes,
     pub(super) file_bytes: Option<u64>,
-}
-
-/// Removed against masked.
-#[derive(Serialize)]
-pub(super) struct Check {
-    pub(super) seed: u64,
-    /// Whether no output differs, and all of it are numbers.
-    pub(super) passed: bool,
-    outputs: Vec<CheckedOutput>,
-}
-
-#[derive(Serialize)]
-pub(super) struct CheckedOutput {
-    pub(super) name: String,
-    /// The largest absolute difference; in JSON null where it is infinite.
-    pub(super) largest_difference: f64,
-    /// How many values are not a number in both, which proves nothing.
-    pub(super) not_numbers: usize,
-}
-
-impl Check {
-    pub(super) fn new(seed: u64, outputs: Vec<CheckedOutput>) -> Self {
-        let equal = |output: &CheckedOutput| output.largest_difference == 0.0;
-        let passed = outputs.iter().all(|output| equal(output) && output.not_numbers == 0);
-        Check { seed, passed, outputs }
-    }
-
-    /// What is wrong, where it did not pass.
-    pub(super) fn fault(&self) -> &'static str {
-        if self.outputs.iter().any(|output| output.largest_difference != 0.0) {
-            "removed and masked channels differ"
-        } else {
-            "the outputs are not numbers, which proves nothing"
-        }
-    }
 }
 
 impl Report for Explanation {
