@@ -154,6 +154,31 @@ impl Look {
 }
 
 impl Annotating {
+    /// Whether any of them is given.
+    pub(crate) fn is_given(&self) -> bool {
+        let Annotating {
+            labels,
+            preprocess,
+            picture,
+            fit,
+            filter,
+            colour,
+            layout,
+            range,
+            mean,
+            std,
+            scores,
+        } = self;
+        let pictures = picture.is_some() || fit.is_some() || filter.is_some() || colour.is_some();
+        let numbers = range.is_some() || mean.is_some() || std.is_some();
+        labels.is_some()
+            || preprocess.is_some()
+            || pictures
+            || layout.is_some()
+            || numbers
+            || scores.is_some()
+    }
+
     /// Whether nothing was asked for.
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_none() && self.scores.is_none() && !self.changes_preprocessing()

@@ -1,37 +1,56 @@
 //! `bunjae prune`: remove what matters least, and prove that nothing else changed.
 
+mod choices;
+mod figures;
+mod latency;
+mod learning;
+mod refusals;
 mod report;
 
 use std::path::{Path, PathBuf};
 
 use bunjae_compress::{
-    Across, Check, Criterion, Importance, Normalise, Pattern, PlanError, PruneError, Pruned, Scope,
-    Settings, Sizes, Target, explain, mask_weights, prune,
+    Check, Importance, Normalise, Pattern, Plan, Pruned, Scope, Settings, Sizes, Target, explain,
+    mask_weights, prune,
 };
+use bunjae_data::{Annotations, Labels};
 use bunjae_ir::{Bindings, Graph};
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
+use serde_json::Value;
 
+use crate::annotate::scores_of;
 use crate::args;
 use crate::command::Outcome;
-use crate::failure::{Failure, Fallible, closest};
+use crate::failure::{Failure, Fallible};
 use crate::model::{self, Model};
 use crate::output::Output;
 use crate::provenance::{self, Step};
+use choices::{AcrossArg, CriterionArg, amount, layer_ratio, normalise, normalise_word, word};
+use latency::{Latency, Stopwatch, Wish};
+use learning::{Learned, WithData};
+use refusals::{failure, plan_failure};
 use report::{Cut, Explained, Explanation, FileSizes, MaskReport, PruneReport};
 
 /// Remove channels, and prove that the rest computes as before
 ///
-/// The channels that matter least by their weights alone are cut out of every tensor that holds
-/// them, so the file becomes really smaller and faster. Before it is written, the program runs it
-/// beside the original with the same channels masked, on seeded random input: every output has to be
-/// equal to the last bit.
+/// The channels that matter least are cut out of every tensor that holds them, so the file becomes
+/// really smaller and faster. Before it is written, the program runs it beside the original with the
+/// same channels masked, on seeded random input: every output has to be equal to the last bit.
+///
+/// Channels are judged by their weights alone or, with --data, by what pictures say of them, and the
+/// cut may be spread over steps with training between. The options of that training are those of
+/// `bunjae finetune`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("target").args(["ratio", "keep_macs", "keep_params"]),
+    group = ArgGroup::new("target").args([
+        "ratio", "keep_macs", "keep_params", "keep_latency", "latency_ms"
+    ]),
     after_help = "Examples:\n  \
         bunjae prune model.onnx -o small.onnx --ratio 0.5\n  \
         bunjae prune model.onnx -o small.onnx --keep-macs 30% --global --max-ratio 0.8\n  \
-        bunjae prune model.onnx --explain"
+        bunjae prune model.onnx --explain\n  \
+        bunjae prune model.onnx -o small.onnx --data pictures --importance taylor --keep-macs 40% \
+        --cut-schedule agp --steps 5 --epochs-per-step 1 --final-epochs 8 --recalibrate-bn"
 )]
 pub(crate) struct Prune {
     /// The ONNX file
@@ -41,7 +60,7 @@ pub(crate) struct Prune {
         long,
         short,
         value_name = "FILE",
-        required_unless_present = "explain",
+        required_unless_present_any = ["explain", "oracle"],
         conflicts_with = "explain",
         requires = "target"
     )]
@@ -59,6 +78,12 @@ pub(crate) struct Prune {
     /// Keep at most this share of the parameters
     #[arg(long, value_name = "SHARE", value_parser = args::share, allow_negative_numbers = true, help_heading = "How much")]
     keep_params: Option<f64>,
+    /// Keep at most this share of the time that a run takes on this machine
+    #[arg(long, value_name = "SHARE", value_parser = args::share, allow_negative_numbers = true, help_heading = "How much")]
+    keep_latency: Option<f64>,
+    /// Let a run take at most so many milliseconds on this machine
+    #[arg(long, value_name = "MS", value_parser = amount, help_heading = "How much")]
+    latency_ms: Option<f64>,
     /// A ratio of its own for layers of that name; may be repeated, the last that fits counts
     #[arg(
         long,
@@ -92,14 +117,20 @@ pub(crate) struct Prune {
     round_to: std::num::NonZeroUsize,
 
     /// What makes a channel important
-    #[arg(long, value_enum, default_value = "l2", help_heading = "Which ones")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "l2",
+        visible_alias = "importance",
+        help_heading = "Which ones"
+    )]
     criterion: CriterionArg,
     /// How what several layers say about one channel becomes one number
     #[arg(long, value_enum, default_value = "mean", help_heading = "Which ones")]
     across: AcrossArg,
     /// How the scores of one group are made comparable with those of others: none, sum, mean, max, l2,
-    /// standardise, gaussian, lamp or sentinel=SHARE [default: lamp for lamp, none for random, else
-    /// mean]
+    /// standardise, gaussian, lamp or sentinel=SHARE [default: lamp for lamp, l2 for taylor, none for
+    /// random and fisher, else mean]
     #[arg(
         long,
         value_name = "HOW",
@@ -111,20 +142,24 @@ pub(crate) struct Prune {
     /// Rank the channels of all groups together rather than each group by itself
     #[arg(long, help_heading = "Which ones")]
     global: bool,
+    /// Take this off a score for each million MACs that the channel costs; counts with --global
+    #[arg(long, value_name = "WEIGHT", value_parser = amount, default_value = "0", help_heading = "Which ones")]
+    macs_penalty: f64,
     /// Set single weights to zero instead of removing channels, for comparison. This saves neither
     /// time nor bytes
     #[arg(
         long,
         conflicts_with_all = [
-            "keep_macs", "keep_params", "layer_ratio", "ignore", "max_ratio", "round_to",
-            "criterion", "across", "normalise", "explain"
+            "keep_macs", "keep_params", "keep_latency", "latency_ms", "layer_ratio", "ignore",
+            "max_ratio", "round_to", "criterion", "across", "normalise", "macs_penalty", "explain",
+            "data"
         ],
         requires = "ratio",
         help_heading = "Which ones"
     )]
     unstructured: bool,
 
-    /// The seed of the check's input, and of `--criterion random`
+    /// The seed of the check's input, and of everything else that is random
     #[arg(long, default_value_t = 0, help_heading = "Check")]
     seed: u64,
     /// Skip the check that removed equals masked
@@ -132,134 +167,60 @@ pub(crate) struct Prune {
     no_check: bool,
     #[command(flatten)]
     sizes: args::Sizes,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CriterionArg {
-    /// Sum of absolute weights
-    L1,
-    /// Sum of squared weights
-    L2,
-    /// Squares, each over the sum of those not smaller
-    Lamp,
-    /// Distance to the other filters of the layer
-    Fpgm,
-    /// Scale of batch normalisation
-    BnScale,
-    /// Chance
-    Random,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AcrossArg {
-    /// Their mean
-    Mean,
-    /// Their sum
-    Sum,
-    /// The largest
-    Max,
-    /// Their product
-    Product,
-    /// That of the first layer
-    First,
-    /// That of the last layer
-    Last,
-}
-
-fn normalise(text: &str) -> Result<Normalise, String> {
-    match text {
-        "none" => Ok(Normalise::None),
-        "sum" => Ok(Normalise::Sum),
-        "mean" => Ok(Normalise::Mean),
-        "max" => Ok(Normalise::Max),
-        "l2" => Ok(Normalise::L2),
-        "standardise" | "standardize" => Ok(Normalise::Standardise),
-        "gaussian" => Ok(Normalise::Gaussian),
-        "lamp" => Ok(Normalise::Lamp),
-        _ => match text.strip_prefix("sentinel=") {
-            Some(text) => args::share(text).map(Normalise::Sentinel),
-            None => Err("expected none, sum, mean, max, l2, standardise, gaussian, lamp or \
-                         sentinel=SHARE"
-                .to_string()),
-        },
-    }
-}
-
-fn layer_ratio(text: &str) -> Result<(String, f64), String> {
-    let (pattern, ratio) =
-        text.rsplit_once('=').ok_or("expected PATTERN=SHARE, such as layer1=0.3")?;
-    Ok((pattern.to_string(), args::share(ratio)?))
-}
-
-/// The words that [`normalise`] reads.
-fn normalise_word(choice: Normalise) -> String {
-    let word = match choice {
-        Normalise::None => "none",
-        Normalise::Sum => "sum",
-        Normalise::Mean => "mean",
-        Normalise::Max => "max",
-        Normalise::L2 => "l2",
-        Normalise::Standardise => "standardise",
-        Normalise::Gaussian => "gaussian",
-        Normalise::Lamp => "lamp",
-        Normalise::Sentinel(share) => return format!("sentinel={share}"),
-    };
-    word.to_string()
-}
-
-/// The name of a choice on the command line, for provenance.
-fn word(choice: impl ValueEnum) -> String {
-    choice.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+    #[command(flatten)]
+    pictures: WithData,
 }
 
 impl Prune {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
+        self.pictures.check(self.criterion.criterion(), &word(self.criterion))?;
         let model = model::load(&self.model, output)?;
+        if self.pictures.oracle {
+            output.report(&self.pictures.consult(&model, self.seed, output)?)?;
+            return Ok(Outcome::Done);
+        }
         // Only what is counted or run needs a value for every size that the model leaves open.
         let counts = !self.explain || self.keep_macs.or(self.keep_params).is_some();
-        let bindings = match counts {
+        let bindings = match counts || self.macs_penalty > 0.0 || self.wish().is_some() {
             true => self.sizes.bindings(&[&model.graph])?,
             false => Bindings::new(),
         };
         let settings = self.settings(bindings);
         let Some(target) = &self.output else {
-            output.report(&self.explain(&model, settings)?)?;
+            output.report(&self.explain(&model, settings, output)?)?;
             return Ok(Outcome::Done);
         };
         model::check_target(target, Some(&self.model))?;
         if self.unstructured {
             self.mask(output, model, &settings, target)
         } else {
-            self.cut(output, model, &settings, target)
+            self.cut(output, model, settings, target)
         }
+    }
+
+    /// How fast the model should become.
+    fn wish(&self) -> Option<Wish> {
+        let share = self.keep_latency.map(Wish::Share);
+        share.or(self.latency_ms.map(Wish::Milliseconds))
     }
 
     fn settings(&self, bindings: Bindings) -> Settings {
         let target = match (self.keep_macs, self.keep_params) {
             (Some(share), _) => Target::Macs(share),
             (None, Some(share)) => Target::Parameters(share),
+            // For a latency the ratio is sought later.
             (None, None) => Target::Ratio(self.ratio.unwrap_or(0.0)),
         };
-        let criterion = match self.criterion {
-            CriterionArg::L1 => Criterion::L1,
-            CriterionArg::L2 => Criterion::L2,
-            CriterionArg::Lamp => Criterion::Lamp,
-            CriterionArg::Fpgm => Criterion::Fpgm,
-            CriterionArg::BnScale => Criterion::BnScale,
-            CriterionArg::Random => Criterion::Random,
-        };
-        let across = match self.across {
-            AcrossArg::Mean => Across::Mean,
-            AcrossArg::Sum => Across::Sum,
-            AcrossArg::Max => Across::Max,
-            AcrossArg::Product => Across::Product,
-            AcrossArg::First => Across::First,
-            AcrossArg::Last => Across::Last,
-        };
-        let importance = Importance { across, seed: self.seed, ..Importance::new(criterion) };
+        let importance = Importance::new(self.criterion.criterion());
         let normalise = self.normalise.unwrap_or(importance.normalise);
         Settings {
-            importance: Importance { normalise, ..importance },
+            importance: Importance {
+                across: self.across.across(),
+                normalise,
+                seed: self.seed,
+                macs_penalty: self.macs_penalty,
+                ..importance
+            },
             scope: if self.global { Scope::Global } else { Scope::Local },
             layer_ratios: self
                 .layer_ratio
@@ -278,6 +239,11 @@ impl Prune {
     fn command(&self, settings: &Settings) -> String {
         let mut words = vec!["prune".to_string()];
         let mut setting = |name: &str, value: String| words.push(format!("--{name} {value}"));
+        match self.wish() {
+            Some(Wish::Share(share)) => setting("keep-latency", share.to_string()),
+            Some(Wish::Milliseconds(most)) => setting("latency-ms", most.to_string()),
+            None => {}
+        }
         match settings.target {
             Target::Ratio(ratio) => setting("ratio", ratio.to_string()),
             Target::Macs(share) => setting("keep-macs", share.to_string()),
@@ -293,6 +259,9 @@ impl Prune {
             self.ignore.iter().for_each(|pattern| setting("ignore", pattern.clone()));
             setting("max-ratio", self.max_ratio.to_string());
             setting("round-to", self.round_to.to_string());
+            if self.macs_penalty > 0.0 {
+                setting("macs-penalty", self.macs_penalty.to_string());
+            }
         }
         for (name, value) in &settings.bindings {
             setting("size", format!("{name}={value}"));
@@ -309,14 +278,37 @@ impl Prune {
                 words.push(flag.to_string());
             }
         }
+        words.extend(self.pictures.words(self.seed));
         words.join(" ")
     }
 
-    fn explain(&self, model: &Model, settings: Settings) -> Fallible<Explanation> {
+    fn explain(
+        &self,
+        model: &Model,
+        mut settings: Settings,
+        output: &Output,
+    ) -> Fallible<Explanation> {
         let graph = &model.graph;
         let planned = self.ratio.or(self.keep_macs).or(self.keep_params).is_some();
+        if let Some(wish) = self.wish() {
+            let what = match wish {
+                Wish::Share(_) => "--keep-latency",
+                Wish::Milliseconds(_) => "--latency-ms",
+            };
+            return Err(Failure::new(format!("`--explain` measures no times, but has `{what}`"))
+                .hint("`--ratio`, `--keep-macs` and `--keep-params` are explained"));
+        }
+        if planned && settings.importance.criterion.needs_data() {
+            let ready = self.pictures.ready(graph, self.seed, output)?;
+            let criterion = settings.importance.criterion;
+            settings.evidence = self.pictures.evidence(graph, criterion, &ready, self.seed)?;
+        }
         // Half of the channels of every group, so that what stays whole cannot be cut at all.
         let probe = Settings {
+            importance: match settings.importance.criterion.needs_data() {
+                true => Importance::new(bunjae_compress::Criterion::L2),
+                false => settings.importance,
+            },
             target: Target::Ratio(0.5),
             scope: Scope::Local,
             max_ratio: 1.0,
@@ -340,44 +332,94 @@ impl Prune {
         &self,
         output: &Output,
         model: Model,
-        settings: &Settings,
+        mut settings: Settings,
         target: &Path,
     ) -> Fallible<Outcome> {
-        let Pruned { graph, masked, plan, untied, before, after } =
-            prune(&model.graph, settings)
-                .map_err(|error| failure(&model.graph, settings, error))?;
-        let check = if self.no_check {
-            None
-        } else {
-            output.progress("running the model with its channels removed, and with them masked");
-            Some(Check::of(&graph, &masked, &settings.bindings, self.seed).map_err(Failure::new)?)
+        let ready = match self.pictures.data {
+            Some(_) => Some(self.pictures.ready(&model.graph, self.seed, output)?),
+            None => None,
         };
-        let fault = check.as_ref().filter(|check| !check.passed).map(Check::fault);
-        let command = self.command(settings);
+        let mut stopwatch = None;
+        if let Some(wish) = self.wish() {
+            let threads = self.pictures.threads();
+            let own = Stopwatch::new(&model.graph, &settings.bindings, threads)?;
+            if let Some(ready) = &ready {
+                let criterion = settings.importance.criterion;
+                let graph = &model.graph;
+                settings.evidence = self.pictures.evidence(graph, criterion, ready, self.seed)?;
+            }
+            output.progress("measuring how fast candidates are");
+            let ratio = own.search(&model.graph, &settings, wish, output)?;
+            settings.target = Target::Ratio(ratio);
+            stopwatch = Some(own);
+        }
+        let mut made = match ready {
+            None => self.once(&model.graph, &settings, output)?,
+            Some(ready) => {
+                let how = (self.seed, !self.no_check);
+                match self.pictures.shrink(&model.graph, &settings, how, ready, output)? {
+                    Ok(learned) => Made::learned(learned, &settings)?,
+                    Err(check) => Made::refuted(check, &model.graph, &settings)?,
+                }
+            }
+        };
+        let fault = made.check.as_ref().filter(|check| !check.passed).map(Check::fault);
+        if let (Some(stopwatch), None) = (&stopwatch, fault) {
+            made.latency = Some(stopwatch.measure(&made.graph)?);
+        }
+        let command = self.command(&settings);
         let mut report = PruneReport {
             model: model.path.display().to_string(),
             output: fault.is_none().then(|| target.display().to_string()),
             settings: command.clone(),
-            ratio: plan.ratio,
-            groups: plan.groups.into_iter().map(Cut::new).collect(),
-            untied,
-            before: FileSizes { sizes: before, file_bytes: Some(model.file_bytes) },
-            after: FileSizes { sizes: after, file_bytes: None },
-            check,
+            ratio: made.plan.ratio,
+            groups: made.plan.groups.into_iter().map(Cut::new).collect(),
+            untied: made.untied,
+            before: FileSizes { sizes: made.before, file_bytes: Some(model.file_bytes) },
+            after: FileSizes { sizes: made.after, file_bytes: None },
+            latency: made.latency,
+            learning: made.learning,
+            check: made.check,
         };
         if let Some(fault) = fault {
             output.report(&report)?;
             output.note(&format!("the file was not written, because {fault}"));
             return Ok(Outcome::CheckFailed);
         }
-        let checked = match &report.check {
-            Some(check) => format!("removed equals masked to the bit, input seed {}", check.seed),
-            None => "not checked".to_string(),
+        let checked = match (&report.check, &report.learning) {
+            (Some(check), None) => {
+                format!("removed equals masked to the bit, input seed {}", check.seed)
+            }
+            (Some(check), Some(_)) => {
+                format!("removed equals masked to the bit in each step, input seed {}", check.seed)
+            }
+            (None, _) => "not checked".to_string(),
         };
-        self.save(target, &model, graph, (before, after), command, checked)?;
+        let (data, metrics) = match &report.learning {
+            Some(learning) => {
+                let figures = learning::figures(learning).map(serde_json::to_value).transpose();
+                (Some(learning.data_sha256.clone()), figures.map_err(Failure::new)?)
+            }
+            None => (None, None),
+        };
+        let sizes = (made.before, made.after);
+        self.save(target, &model, made.graph, sizes, command, (checked, data, metrics))?;
         report.after.file_bytes = Some(model::file_bytes(target)?);
         output.report(&report)?;
         Ok(Outcome::Done)
+    }
+
+    /// Cuts without pictures.
+    fn once(&self, graph: &Graph, settings: &Settings, output: &Output) -> Fallible<Made> {
+        let Pruned { graph, masked, plan, untied, before, after } =
+            prune(graph, settings).map_err(|error| failure(graph, settings, error))?;
+        let mut check = None;
+        if !self.no_check {
+            output.progress("running the model with its channels removed, and with them masked");
+            let found = Check::of(&graph, &masked, &settings.bindings, self.seed);
+            check = Some(found.map_err(Failure::new)?);
+        }
+        Ok(Made { graph, plan, untied, before, after, check, latency: None, learning: None })
     }
 
     /// Sets single weights to zero, and writes.
@@ -394,7 +436,8 @@ impl Prune {
         let (before, after) = (sizes(&model.graph)?, sizes(&masked.graph)?);
         let command = self.command(settings);
         let checked = "not checked: weights were set to zero".to_string();
-        self.save(target, &model, masked.graph, (before, after), command.clone(), checked)?;
+        let notes = (checked, None, None);
+        self.save(target, &model, masked.graph, (before, after), command.clone(), notes)?;
         output.report(&MaskReport {
             model: model.path.display().to_string(),
             output: target.display().to_string(),
@@ -413,7 +456,7 @@ impl Prune {
         mut graph: Graph,
         (before, after): (Sizes, Sizes),
         command: String,
-        check: String,
+        (check, data, metrics): (String, Option<String>, Option<Value>),
     ) -> Fallible<()> {
         let json = |sizes| serde_json::to_value(sizes).map_err(Failure::new);
         let step = Step {
@@ -423,54 +466,67 @@ impl Prune {
             before: Some(json(before)?),
             after: Some(json(after)?),
             check: Some(check),
-            data: None,
-            metrics: None,
+            data,
+            metrics,
         };
         provenance::record(&mut graph, step);
         model::save(target, &graph)
     }
 }
 
-fn failure(graph: &Graph, settings: &Settings, error: PruneError) -> Failure {
-    match error {
-        PruneError::Plan(error) => plan_failure(graph, settings, error),
-        PruneError::NoGroups => Failure::new(error),
-        PruneError::NothingToCut { ref reasons, .. } => {
-            const SHOWN: usize = 5;
-            let reason = |(layers, reason): &(String, String)| format!("  {layers}: {reason}");
-            let shown: Vec<String> = reasons.iter().take(SHOWN).map(reason).collect();
-            let failure = Failure::new(format!("{error}\n{}", shown.join("\n")));
-            let more = reasons.len() > SHOWN;
-            failure.maybe_hint(more.then_some("`bunjae prune MODEL --explain` gives all reasons"))
-        }
-    }
+/// A cut model, before it is written.
+struct Made {
+    graph: Graph,
+    plan: Plan,
+    untied: Vec<String>,
+    before: Sizes,
+    after: Sizes,
+    check: Option<Check>,
+    latency: Option<Latency>,
+    learning: Option<figures::Learning>,
 }
 
-fn plan_failure(graph: &Graph, settings: &Settings, error: PlanError) -> Failure {
-    let failure = Failure::new(&error);
-    match error {
-        PlanError::NoMatch { pattern, .. } => {
-            let couplings = graph.couplings();
-            let producers = couplings.groups().iter().flat_map(|group| &group.producers);
-            let names: Vec<String> = producers.map(|made| graph.node_label(made.node)).collect();
-            let similar = closest(&pattern, names.iter().map(String::as_str));
-            failure.maybe_hint(similar.map(|similar| format!("did you mean `{similar}`?")))
-        }
-        PlanError::OutOfReach { wanted, share, least, .. } => {
-            // The target is this share of the whole, rounded down to a whole number.
-            let whole = wanted as f64 / (share / 100.0);
-            let reached = (least as f64 / whole * 1000.0).ceil() / 10.0;
-            let limited = settings.max_ratio < 1.0 || !settings.ignore.is_empty();
-            failure
-                .maybe_hint((reached < 100.0).then(|| format!("{reached} % can be reached")))
-                .maybe_hint(
-                    limited.then_some("a larger `--max-ratio` or fewer `--ignore` allow more"),
-                )
-        }
-        PlanError::NoEvidence
-        | PlanError::Share { .. }
-        | PlanError::Cost(_)
-        | PlanError::Cut(_)
-        | PlanError::Graph(_) => failure,
+impl Made {
+    /// From what was learnt; the pictures and the classes are in the metadata from now on.
+    fn learned(learned: Learned, settings: &Settings) -> Fallible<Made> {
+        let Learned { shrunk, learning, preprocess, classes } = learned;
+        let mut graph = shrunk.graph;
+        let annotations = Annotations {
+            preprocess: Some(preprocess),
+            labels: Some(Labels::new(classes).map_err(Failure::new)?),
+            scores: Some(scores_of(&graph)),
+        };
+        annotations.record(&mut graph.metadata).map_err(Failure::new)?;
+        let ratio = match settings.target {
+            Target::Ratio(ratio) => ratio,
+            // Of the channels before the first step.
+            _ => shrunk.steps.last().map_or(0.0, |step| step.ratio),
+        };
+        let check = shrunk.steps.iter().rev().find_map(|step| step.check.clone());
+        Ok(Made {
+            graph,
+            plan: Plan { classes: Vec::new(), groups: shrunk.groups, ratio },
+            untied: shrunk.untied,
+            before: shrunk.before,
+            after: shrunk.after,
+            check,
+            latency: None,
+            learning: Some(learning),
+        })
+    }
+
+    /// A cut that did something else than it should: there is no model.
+    fn refuted(check: Check, graph: &Graph, settings: &Settings) -> Fallible<Made> {
+        let sizes = Sizes::of(graph, &settings.bindings).map_err(Failure::new)?;
+        Ok(Made {
+            graph: graph.clone(),
+            plan: Plan { classes: Vec::new(), groups: Vec::new(), ratio: 0.0 },
+            untied: Vec::new(),
+            before: sizes,
+            after: sizes,
+            check: Some(check),
+            latency: None,
+            learning: None,
+        })
     }
 }

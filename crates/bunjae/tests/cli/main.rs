@@ -15,6 +15,7 @@ mod new;
 mod predict;
 mod profile;
 mod prune;
+mod prune_data;
 mod real_models;
 mod streams;
 mod support;

@@ -3,7 +3,7 @@
 mod memory;
 mod onnxruntime;
 mod report;
-mod timing;
+pub(super) mod timing;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,7 +18,8 @@ use clap::{Args, ValueEnum};
 use self::onnxruntime::OnnxRuntime;
 pub(crate) use self::report::Plan;
 use self::report::{Benchmark, Row};
-use self::timing::{Contestant, Protocol, Statistics};
+pub(super) use self::timing::Contestant;
+use self::timing::{Protocol, Statistics};
 use crate::args::{Sizes, positive};
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
@@ -100,14 +101,18 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// One of our models, with memory for a run.
-struct Ours {
+pub(super) struct Ours {
     session: Session,
     inputs: Arc<Vec<Tensor>>,
     outputs: Vec<Tensor>,
 }
 
 impl Ours {
-    fn new(model: Arc<Model>, threads: usize, inputs: Arc<Vec<Tensor>>) -> Fallible<Ours> {
+    pub(super) fn new(
+        model: Arc<Model>,
+        threads: usize,
+        inputs: Arc<Vec<Tensor>>,
+    ) -> Fallible<Ours> {
         let outputs = model.outputs().iter();
         let outputs = outputs.map(|port| Tensor::zeros(port.dtype, &port.shape));
         let outputs = outputs.collect::<Result<_, _>>().map_err(Failure::new)?;

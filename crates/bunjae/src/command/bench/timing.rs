@@ -14,25 +14,25 @@ const ROUNDS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Somebody whose runs are timed.
-pub(super) trait Contestant {
+pub(in crate::command) trait Contestant {
     /// Runs so many times and returns how long each took.
     fn run(&mut self, runs: usize) -> Fallible<Vec<Duration>>;
 }
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Protocol {
+pub(in crate::command) struct Protocol {
     /// Runs that do not count, before the first that does.
-    pub(super) warmup: usize,
+    pub(in crate::command) warmup: usize,
     /// At least so many runs of each.
-    pub(super) runs: usize,
+    pub(in crate::command) runs: usize,
     /// And at least so many seconds of each.
-    pub(super) seconds: f64,
+    pub(in crate::command) seconds: f64,
 }
 
 impl Protocol {
     /// Times all contestants and returns the times of each.
-    pub(super) fn measure(
+    pub(in crate::command) fn measure(
         &self,
         contestants: &mut [&mut dyn Contestant],
     ) -> Fallible<Vec<Vec<Duration>>> {
@@ -80,19 +80,19 @@ impl Protocol {
 
 /// What many times amount to, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Statistics {
-    pub(super) runs: usize,
-    pub(super) median_ms: f64,
-    pub(super) mean_ms: f64,
-    pub(super) p90_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) minimum_ms: f64,
+pub(in crate::command) struct Statistics {
+    pub(in crate::command) runs: usize,
+    pub(in crate::command) median_ms: f64,
+    pub(in crate::command) mean_ms: f64,
+    pub(in crate::command) p90_ms: f64,
+    pub(in crate::command) p99_ms: f64,
+    pub(in crate::command) minimum_ms: f64,
 }
 
 impl Statistics {
     /// The median of an even number of times is the mean of the middle two; the other quantiles are
     /// the smallest time that at least such a share does not exceed (nearest rank).
-    pub(super) fn of(mut times: Vec<Duration>) -> Statistics {
+    pub(in crate::command) fn of(mut times: Vec<Duration>) -> Statistics {
         times.sort_unstable();
         let runs = times.len();
         let ms = |time: Duration| 1e3 * time.as_secs_f64();

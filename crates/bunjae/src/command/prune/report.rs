@@ -4,7 +4,9 @@
 use bunjae_compress::{Check, GroupPlan, LayerZeros, Sizes};
 use serde::Serialize;
 
-use crate::number::{difference, factor, first_few, percent, thousands};
+use super::figures::{Learning, write_learning};
+use super::latency::Latency;
+use crate::number::{difference, factor, first_few, percent, plural, thousands};
 use crate::output::Report;
 use crate::page::{Align, Page, Table, Tone};
 
@@ -45,6 +47,12 @@ pub(super) struct PruneReport {
     pub(super) untied: Vec<String>,
     pub(super) before: FileSizes,
     pub(super) after: FileSizes,
+    /// Where it was the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) latency: Option<Latency>,
+    /// Where there were pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) learning: Option<Learning>,
     pub(super) check: Option<Check>,
 }
 
@@ -158,6 +166,19 @@ impl Report for PruneReport {
             page.line(&first_few(self.untied.iter().map(String::as_str), UNTIED));
         }
         sizes(page, &self.before, &self.after);
+        if let Some(latency) = &self.latency {
+            page.gap();
+            let Latency { before_ms, after_ms, share, runs, threads } = latency;
+            page.line(&format!(
+                "a run takes {after_ms:.3} ms of {before_ms:.3} ({}): medians of {runs} runs in turns, \
+                 {}",
+                percent(*share),
+                plural(*threads, "thread"),
+            ));
+        }
+        if let Some(learning) = &self.learning {
+            write_learning(page, learning);
+        }
         page.heading("check: removed = masked");
         let Some(check) = &self.check else {
             page.toned(Tone::Changed, "skipped, as asked");

@@ -158,7 +158,8 @@ fn run(
     recipe.check()?;
     let source = model::import(&options.model, output)?;
     let (teaching, seed) = (&options.teaching, options.seed);
-    let parts = Parts::open(&options.data, teaching, seed, &source, options.classes.is_some())?;
+    let how = (teaching, &options.annotating);
+    let parts = Parts::open(&options.data, how, seed, &source, options.classes.is_some())?;
     let source = with_head(options, source, &parts.train)?;
     let teachers = teachers
         .iter()
@@ -171,8 +172,9 @@ fn run(
     }
     let data = parts.fingerprint()?;
     let preprocess = parts.preprocess.clone();
-    let threads = teaching.threads();
-    let (train, val) = parts.decode(teaching, recipe.augment.crop.is_some(), output)?;
+    let threads = options.threads();
+    let train = parts.train_pictures(teaching, threads, recipe.augment.crop.is_some(), output)?;
+    let val = parts.val_pictures(teaching, threads, output)?;
     let classes = train.dataset().classes.clone();
     let parent = model::sha256(&options.model)?;
     let materials = Materials {

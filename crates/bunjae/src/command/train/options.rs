@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// What everything random follows from
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+    /// The threads that compute, and as many that decode [default: all of the machine]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<NonZeroUsize>,
 
     /// Give the model a new last layer for so many classes
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
@@ -62,14 +65,15 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     pub(super) teaching: Teaching,
+    #[command(flatten)]
+    pub(super) annotating: Annotating,
 }
 
-/// How a model is trained, whatever for; `bunjae prune` has these options as well.
+/// How a model is trained, whatever for; `bunjae prune` has these options as well, which mean nothing
+/// there without `--data`. The group holds no others (clap leaves it empty where it is nested).
 #[derive(Debug, Args)]
+#[group(id = "teaching", multiple = true, requires = "data")]
 pub(crate) struct Teaching {
-    /// The threads that compute, and as many that decode [default: all of the machine]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    threads: Option<NonZeroUsize>,
     /// The share of the training pictures that becomes the validation part, where the data has none
     #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.2")]
     pub(in crate::command) val_share: f64,
@@ -163,9 +167,6 @@ pub(crate) struct Teaching {
     /// By how much a figure has to be better to count
     #[arg(long, value_name = "GAIN", default_value_t = 0.0, help_heading = "Choice")]
     least_gain: f64,
-
-    #[command(flatten)]
-    pub(in crate::command) annotating: Annotating,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -210,12 +211,6 @@ fn pair(text: &str) -> Result<[usize; 2], String> {
 }
 
 impl Teaching {
-    /// The threads that compute, and as many that decode.
-    pub(in crate::command) fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.threads.map_or_else(all, NonZeroUsize::get)
-    }
-
     /// Everything that decides about the model, but for the pictures.
     pub(in crate::command) fn recipe(
         &self,
@@ -299,7 +294,17 @@ impl Teaching {
     }
 }
 
+/// The threads asked for, or all of the machine.
+pub(in crate::command) fn threads(asked: Option<NonZeroUsize>) -> usize {
+    let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    asked.map_or_else(all, NonZeroUsize::get)
+}
+
 impl Options {
+    pub(super) fn threads(&self) -> usize {
+        threads(self.threads)
+    }
+
     pub(super) fn recipe(&self, defaults: &Defaults, distil: Option<Distil>) -> Recipe {
         let extent = Extent { epochs: self.epochs, batch: self.batch.get(), seed: self.seed };
         self.teaching.recipe(extent, defaults, distil)

@@ -9,7 +9,7 @@ use bunjae_data::{Annotations, ContentHash, Dataset, Preprocess, Split, layout};
 use bunjae_ir::Graph;
 
 use super::options::Teaching;
-use crate::annotate::input_dims;
+use crate::annotate::{Annotating, input_dims};
 use crate::failure::{Failure, Fallible};
 use crate::output::Output;
 
@@ -25,13 +25,13 @@ impl Parts {
     /// same, unless the model gets a new head.
     pub(in crate::command) fn open(
         data: &Path,
-        teaching: &Teaching,
+        (teaching, annotating): (&Teaching, &Annotating),
         seed: u64,
         graph: &Graph,
         has_new_head: bool,
     ) -> Fallible<Parts> {
         let found = Annotations::read(&graph.metadata).map_err(Failure::new)?;
-        let preprocess = preprocessing(teaching, graph, found.clone())?;
+        let preprocess = preprocessing(annotating, graph, found.clone())?;
         let mut dataset = layout::open(data)?;
         dataset.check_trainable()?;
         if !has_new_head {
@@ -55,13 +55,14 @@ impl Parts {
         Ok(ContentHash::of(text.as_bytes()).to_string())
     }
 
-    /// The pictures of both parts. Those to learn from are kept whole, where they are `cropped`.
-    pub(in crate::command) fn decode(
-        self,
+    /// The pictures to learn from, decoded; kept whole, where they are `cropped`.
+    pub(in crate::command) fn train_pictures(
+        &self,
         teaching: &Teaching,
+        threads: usize,
         cropped: bool,
         output: &Output,
-    ) -> Fallible<(Pictures, Pictures)> {
+    ) -> Fallible<Pictures> {
         let keep = match cropped {
             // A little larger than the input, as most crops are enlarged parts of the picture.
             true => {
@@ -70,17 +71,31 @@ impl Parts {
             }
             false => Keep::Fitted,
         };
-        let reading = |keep| Reading { keep, ..Reading::new(self.preprocess.clone()) };
-        let train = decoded(teaching, self.train, reading(keep), output)?;
-        Ok((train, decoded(teaching, self.val, reading(Keep::Fitted), output)?))
+        let reading = Reading { keep, ..Reading::new(self.preprocess.clone()) };
+        decoded(teaching, self.train.clone(), reading, threads, output)
+    }
+
+    /// The pictures to judge by, decoded.
+    pub(in crate::command) fn val_pictures(
+        &self,
+        teaching: &Teaching,
+        threads: usize,
+        output: &Output,
+    ) -> Fallible<Pictures> {
+        let reading = Reading::new(self.preprocess.clone());
+        decoded(teaching, self.val.clone(), reading, threads, output)
     }
 }
 
 /// What the options, then the metadata, say; for a model that says nothing, ImageNet's mean and
 /// deviation on the stretched picture.
-fn preprocessing(teaching: &Teaching, graph: &Graph, found: Annotations) -> Fallible<Preprocess> {
+fn preprocessing(
+    annotating: &Annotating,
+    graph: &Graph,
+    found: Annotations,
+) -> Fallible<Preprocess> {
     let dims = input_dims(graph);
-    if let Some(preprocess) = teaching.annotating.annotations(found, &dims)?.preprocess {
+    if let Some(preprocess) = annotating.annotations(found, &dims)?.preprocess {
         return Ok(preprocess);
     }
     match *dims.as_slice() {
@@ -128,13 +143,14 @@ fn decoded(
     teaching: &Teaching,
     dataset: Dataset,
     reading: Reading,
+    threads: usize,
     output: &Output,
 ) -> Fallible<Pictures> {
     let count = dataset.items.len();
     let mut pictures = Pictures::new(dataset, reading)?;
     let bar = output.bar(count, "pictures decoded");
-    let checked = pictures
-        .check(teaching.max_corrupt, teaching.threads(), &|done| bar.set_position(done as u64));
+    let checked =
+        pictures.check(teaching.max_corrupt, threads, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     for corrupt in checked? {
         output.note(&format!("note: left out: {}: {}", corrupt.item, corrupt.why));
