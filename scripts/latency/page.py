@@ -237,7 +237,8 @@ def widths(found):
     return (
         "## Every width\n\n"
         "Pruning leaves odd widths. Picoseconds per multiply-add of a convolution from w to w channels on a "
-        "picture of 32 x 32, with bias and ReLU, one thread:\n\n"
+        "picture of 32 x 32, with bias and ReLU, one thread. The layer is a network of its own, so that a run "
+        "copies the picture in and the result out, which is most of what narrow 1x1 layers take.\n\n"
         + table(rows)
         + "\n"
         + "\n".join(f"- {sentence}" for sentence in sentences)

@@ -29,8 +29,10 @@ const THREADED: [&str; 3] =
     ["every_operator", "mask_networks_of_odd_widths_and_sizes", "partial_discharge_networks"];
 
 /// Tests that Miri would take minutes for: planning for hundreds of layers, a loop of arithmetic whose
-/// speed is measured, and the element-wise kernels of training, which [`asan`] sees.
-const NOT_UNDER_MIRI: [&str; 7] = [
+/// speed is measured, whole networks, and the element-wise kernels of training, which [`asan`] sees.
+const NOT_UNDER_MIRI: [&str; 9] = [
+    "a_plan_is_explained",
+    "sessions_on_several",
     "the_wanted_border_spares",
     "peak::",
     "batch_norm",
@@ -115,9 +117,14 @@ pub fn miri(root: &Path) -> Result<Vec<Command>, String> {
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         command
     };
-    let mut kernels = test(&["-p", "bunjae-tensor", "-p", "bunjae-kernels", "--lib", "--"]);
-    kernels.args(NOT_UNDER_MIRI.iter().flat_map(|name| ["--skip", name]));
-    Ok(vec![kernels, test(&["-p", "bunjae-engine", "--lib", "--test", "session"])])
+    let mut commands = vec![
+        test(&["-p", "bunjae-engine", "--test", "session", "--"]),
+        test(&["-p", "bunjae-tensor", "-p", "bunjae-kernels", "--lib", "--"]),
+    ];
+    for command in &mut commands {
+        command.args(NOT_UNDER_MIRI.iter().flat_map(|name| ["--skip", name]));
+    }
+    Ok(commands)
 }
 
 /// `rustup run nightly`, to which a program and its arguments are added.

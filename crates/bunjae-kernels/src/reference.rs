@@ -40,12 +40,12 @@ impl Random {
 /// Whether a case of so many multiply-adds is tested here. Miri needs some microseconds for each, and
 /// has small cases enough.
 pub(crate) fn fits(work: usize) -> bool {
-    !cfg!(miri) || work <= 2_000
+    !cfg!(miri) || work <= 500
 }
 
-/// The seeds of so many random cases, or of the first few under Miri.
+/// The seeds of so many random cases, or of the first of them under Miri.
 pub(crate) fn seeds(many: usize) -> std::ops::Range<usize> {
-    0..if cfg!(miri) { many.min(12) } else { many }
+    0..if cfg!(miri) { many.min(40) } else { many }
 }
 
 /// A dense NCHW tensor in f64.
