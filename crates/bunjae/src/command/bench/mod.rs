@@ -3,7 +3,6 @@
 mod memory;
 mod onnxruntime;
 mod report;
-pub(super) mod timing;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use bunjae_engine::{Input, Model, Output as Taken, Session, multiply_add_peak};
 use bunjae_ir::{Bindings, Graph};
+use bunjae_measure::latency::{Contestant, Protocol, Statistics};
+use bunjae_measure::memory::peak_resident;
 use bunjae_tensor::Tensor;
 use clap::{Args, ValueEnum};
 
 use self::onnxruntime::OnnxRuntime;
 pub(crate) use self::report::Plan;
 use self::report::{Benchmark, Row};
-pub(super) use self::timing::Contestant;
-use self::timing::{Protocol, Statistics};
 use crate::args::{Sizes, positive};
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
@@ -122,6 +121,8 @@ impl Ours {
 }
 
 impl Contestant for Ours {
+    type Error = Failure;
+
     fn run(&mut self, runs: usize) -> Fallible<Vec<Duration>> {
         let inputs: Vec<Input<'_>> = self.inputs.iter().map(Input::from).collect();
         let mut outputs: Vec<Taken<'_>> = self.outputs.iter_mut().map(Taken::from).collect();
@@ -236,17 +237,17 @@ impl Bench {
                 theirs.push(OnnxRuntime::start(&entry.path, threads, ports, &entry.inputs)?);
             }
         }
-        let mut contestants: Vec<&mut dyn Contestant> = Vec::new();
-        contestants.extend(ours.iter_mut().map(|ours| ours as &mut dyn Contestant));
-        contestants.extend(theirs.iter_mut().map(|theirs| theirs as &mut dyn Contestant));
+        let mut contestants: Vec<&mut dyn Contestant<Error = Failure>> = Vec::new();
+        contestants.extend(ours.iter_mut().map(|ours| ours as _));
+        contestants.extend(theirs.iter_mut().map(|theirs| theirs as _));
         let times = benchmark.protocol.measure(&mut contestants)?;
         let mut statistics = times.into_iter().map(Statistics::of);
         let peak = benchmark.peak_macs_per_second;
         let alone = entries.len() * self.threads.len() == 1;
         for (entry, statistics) in entries.iter().zip(statistics.by_ref()) {
             let resident = match alone && !self.profile {
-                true => memory::of_this_process(),
-                false => memory::of_a_process(&entry.path, &self.arguments(entry, threads)),
+                true => peak_resident(),
+                false => memory::peak_of_a_process(&entry.path, &self.arguments(entry, threads)),
             };
             let row = Row::new(shown(entry), "bunjae", threads, entry.batch, statistics);
             let per_second = 1e3 * entry.macs as f64 / row.statistics.median_ms;

@@ -6,11 +6,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use bunjae_engine::Port;
+use bunjae_measure::latency::Contestant;
 use bunjae_tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::timing::Contestant;
 use crate::failure::{Failure, Fallible};
 
 const SCRIPT: &str = include_str!("onnxruntime.py");
@@ -144,6 +144,8 @@ impl OnnxRuntime {
 }
 
 impl Contestant for OnnxRuntime {
+    type Error = Failure;
+
     fn run(&mut self, runs: usize) -> Fallible<Vec<Duration>> {
         let gone = |error| Failure::new(format!("ONNX Runtime has ended: {error}"));
         if let Some(stdin) = &mut self.stdin {

@@ -1,9 +1,9 @@
 //! What a benchmark found, as a table and as JSON.
 
 use bunjae_engine::{Explanation, Profile, StepReport};
+use bunjae_measure::latency::{Protocol, Statistics};
 use serde::Serialize;
 
-use super::timing::{Protocol, Statistics};
 use crate::number::{bytes, difference, percent, thousands};
 use crate::output::Report;
 use crate::page::{Align, Page, Table};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bunjae_compress::{Settings, smallest_ratio};
 use bunjae_engine::{CompileOptions, Model};
 use bunjae_ir::{Bindings, Graph};
+use bunjae_measure::latency::{Contestant, Protocol, Statistics};
 use serde::Serialize;
 
 use super::refusals::failure;
-use crate::command::bench::timing::{Protocol, Statistics};
-use crate::command::bench::{Contestant, Ours};
+use crate::command::bench::Ours;
 use crate::failure::{Failure, Fallible};
 use crate::number::percent;
 use crate::output::Output;
@@ -72,7 +72,7 @@ impl Stopwatch {
         };
         let mut whole = contestant(Arc::clone(&self.whole))?;
         let mut cut = contestant(compiled(graph, &self.bindings, self.threads)?)?;
-        let mut contestants: [&mut dyn Contestant; 2] = [&mut whole, &mut cut];
+        let mut contestants: [&mut dyn Contestant<Error = Failure>; 2] = [&mut whole, &mut cut];
         let times = protocol.measure(&mut contestants)?;
         let mut statistics = times.into_iter().map(Statistics::of);
         let (before, after) = (statistics.next(), statistics.next());

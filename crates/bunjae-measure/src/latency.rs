@@ -1,41 +1,80 @@
-//! How runs are timed: warm-up, rounds in which everybody has a turn, and what the times amount to.
+//! How long runs take: the protocol by which they are timed, and what the times amount to.
+//!
+//! Somebody else's load, a change of the clock and a cold cache move the times of a machine by more
+//! than what two models differ by. So everybody warms up first, then all take turns in an order that
+//! turns around each time, and what slows the machine down for a while hits all alike. Compare
+//! figures of one measurement only.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use bunjae_measure::latency::{Contestant, Protocol, Statistics};
+//!
+//! struct Sum(Vec<u64>);
+//!
+//! impl Contestant for Sum {
+//!     type Error = std::convert::Infallible;
+//!
+//!     fn run(&mut self, runs: usize) -> Result<Vec<Duration>, Self::Error> {
+//!         let time = |_| {
+//!             let start = Instant::now();
+//!             std::hint::black_box(self.0.iter().sum::<u64>());
+//!             start.elapsed()
+//!         };
+//!         Ok((0..runs).map(time).collect())
+//!     }
+//! }
+//!
+//! let (mut short, mut long) = (Sum(vec![1; 10]), Sum(vec![1; 1000]));
+//! let protocol = Protocol { warmup: 3, runs: 20, seconds: 0.0 };
+//! let times = protocol.measure(&mut [&mut short, &mut long])?;
+//! let statistics: Vec<Statistics> = times.into_iter().map(Statistics::of).collect();
+//! assert!(statistics.iter().all(|statistics| statistics.runs >= 20));
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::failure::Fallible;
-
-/// So many times everybody has a turn, if there are enough runs. The order turns around each time.
-/// What makes the machine slower for a while then hits all alike.
+/// So many times everybody has a turn, if there are enough runs.
 const ROUNDS: usize = 10;
 
 /// Threads of the one whose turn is over may still spin, in wait for more to do.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Somebody whose runs are timed.
-pub(in crate::command) trait Contestant {
+pub trait Contestant {
+    /// Why a run may fail.
+    type Error;
+
     /// Runs so many times and returns how long each took.
-    fn run(&mut self, runs: usize) -> Fallible<Vec<Duration>>;
+    ///
+    /// # Errors
+    /// A run has failed, which ends the measurement.
+    fn run(&mut self, runs: usize) -> Result<Vec<Duration>, Self::Error>;
 }
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(in crate::command) struct Protocol {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Protocol {
     /// Runs that do not count, before the first that does.
-    pub(in crate::command) warmup: usize,
+    pub warmup: usize,
     /// At least so many runs of each.
-    pub(in crate::command) runs: usize,
+    pub runs: usize,
     /// And at least so many seconds of each.
-    pub(in crate::command) seconds: f64,
+    pub seconds: f64,
 }
 
 impl Protocol {
-    /// Times all contestants and returns the times of each.
-    pub(in crate::command) fn measure(
+    /// Times all contestants and returns the times of each, in the order in which they ran.
+    ///
+    /// # Errors
+    /// The first error of a contestant.
+    pub fn measure<E>(
         &self,
-        contestants: &mut [&mut dyn Contestant],
-    ) -> Fallible<Vec<Vec<Duration>>> {
+        contestants: &mut [&mut dyn Contestant<Error = E>],
+    ) -> Result<Vec<Vec<Duration>>, E> {
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
         for contestant in &mut *contestants {
             contestant.run(self.warmup)?;
@@ -80,19 +119,24 @@ impl Protocol {
 
 /// What many times amount to, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(in crate::command) struct Statistics {
-    pub(in crate::command) runs: usize,
-    pub(in crate::command) median_ms: f64,
-    pub(in crate::command) mean_ms: f64,
-    pub(in crate::command) p90_ms: f64,
-    pub(in crate::command) p99_ms: f64,
-    pub(in crate::command) minimum_ms: f64,
+pub struct Statistics {
+    /// How many there are.
+    pub runs: usize,
+    /// The median; of an even number of times, the mean of the middle two.
+    pub median_ms: f64,
+    /// The mean.
+    pub mean_ms: f64,
+    /// The smallest time that at least 90 % do not exceed (nearest rank).
+    pub p90_ms: f64,
+    /// The smallest time that at least 99 % do not exceed (nearest rank).
+    pub p99_ms: f64,
+    /// The smallest.
+    pub minimum_ms: f64,
 }
 
 impl Statistics {
-    /// The median of an even number of times is the mean of the middle two; the other quantiles are
-    /// the smallest time that at least such a share does not exceed (nearest rank).
-    pub(in crate::command) fn of(mut times: Vec<Duration>) -> Statistics {
+    /// The figures of these times, in any order; of no times, zeros.
+    pub fn of(mut times: Vec<Duration>) -> Statistics {
         times.sort_unstable();
         let runs = times.len();
         let ms = |time: Duration| 1e3 * time.as_secs_f64();
@@ -140,7 +184,12 @@ mod tests {
     struct Slow(usize);
 
     impl Contestant for Slow {
-        fn run(&mut self, runs: usize) -> Fallible<Vec<Duration>> {
+        type Error = &'static str;
+
+        fn run(&mut self, runs: usize) -> Result<Vec<Duration>, &'static str> {
+            if self.0 > 1000 {
+                return Err("broken");
+            }
             self.0 += runs;
             Ok(vec![Duration::from_secs(1); runs])
         }
@@ -155,5 +204,12 @@ mod tests {
         let protocol = Protocol { warmup: 0, runs: 1, seconds: 12.0 };
         let times = protocol.measure(&mut [&mut a, &mut b]).unwrap();
         assert!(times.iter().all(|times| times.len() == 12), "{times:?}");
+    }
+
+    #[test]
+    fn the_error_of_a_contestant_ends_it() {
+        let (mut a, mut b) = (Slow(0), Slow(1001));
+        let protocol = Protocol { warmup: 1, runs: 1, seconds: 0.0 };
+        assert_eq!(protocol.measure(&mut [&mut a, &mut b]), Err("broken"));
     }
 }
