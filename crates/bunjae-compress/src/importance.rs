@@ -39,7 +39,7 @@ pub enum Criterion {
     /// channels of a layer share, and that the normalisation by layer takes out.
     Taylor,
     /// Half the mean over the pictures of the square of that change: the diagonal of the empirical
-    /// Fisher information by the channel's gate (Theis et al. 2018, arXiv:1801.05787; over coupled
+    /// Fisher information by a factor of the channel (Theis et al. 2018, arXiv:1801.05787; over coupled
     /// layers together as Liu et al. 2021, arXiv:2108.00708).
     Fisher,
     /// Sum of `|w g|` with the mean gradient g (torch-pruning's `GroupTaylorImportance`, after
@@ -65,7 +65,7 @@ impl Criterion {
     pub(crate) fn needs(self) -> Needs {
         let none = Needs::default();
         match self {
-            Criterion::Taylor | Criterion::Fisher => Needs { gates: true, ..none },
+            Criterion::Taylor | Criterion::Fisher => Needs { effects: true, ..none },
             Criterion::WeightTaylor | Criterion::WeightTaylorSum => {
                 Needs { gradients: true, ..none }
             }
@@ -200,7 +200,7 @@ impl Importance {
             let draw = |stratum: &Stratum| stratum.classes.iter().map(|_| random.unit()).collect();
             return Scores { strata: group.strata.iter().map(draw).collect(), judged: true };
         }
-        if self.criterion.needs().gates {
+        if self.criterion.needs().effects {
             return self.by_activations(group, evidence.unwrap_or(&Evidence::default()));
         }
         let layers = self.layers(graph, couplings, group, evidence);

@@ -16,6 +16,7 @@ mod check;
 mod correlation;
 mod course;
 mod evidence;
+mod gates;
 mod gradual;
 mod importance;
 mod oracle;

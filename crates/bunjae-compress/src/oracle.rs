@@ -12,9 +12,8 @@ use bunjae_train::{with_batch, with_cross_entropy};
 use serde::Serialize;
 
 use crate::correlation::Correlation;
-use crate::evidence::{
-    Evidence, EvidenceError, Feed, Gated, Looking, Runner, check_classes, finite, gated,
-};
+use crate::evidence::{Evidence, EvidenceError, Feed, Looking, Runner, check_classes, finite};
+use crate::gates::{Gated, gated};
 use crate::importance::{Criterion, Importance};
 
 /// What removing one channel does.

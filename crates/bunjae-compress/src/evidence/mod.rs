@@ -3,24 +3,28 @@
 //! The network is looked at in the form in which it is used, with batch normalisation by its running
 //! statistics, so that the gradient of one picture does not depend on its neighbours in the batch. The
 //! loss is the cross-entropy.
+//!
+//! The first-order effect of removing a channel is the sum over all positions of activation times
+//! gradient, wherever a layer reads it. A layer is linear in its weight and in what it reads, so that
+//! this is the sum of weight times gradient over the slices that read the channel: gradients of
+//! weights are all that is needed, picture by picture.
 
 mod feed;
-mod gates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bunjae_data::pictures::Pictures;
-use bunjae_engine::{CompileOptions, Input, Model, Output, Port, Session, TrainingSession};
-use bunjae_ir::{Couplings, Graph, GraphError, TensorId};
+use bunjae_engine::{CompileOptions, Input, Output, Port, Segment, Session, TrainingSession};
+use bunjae_ir::{Couplings, Graph, GraphError, TensorAxis};
 use bunjae_passes::{differentiate, trainable_weights};
 use bunjae_tensor::TensorError;
 use bunjae_train::{LOSS, TARGETS, TrainError, WEIGHTS, with_batch, with_cross_entropy};
 use thiserror::Error;
 
 pub(crate) use feed::{Feed, Filled};
-pub(crate) use gates::{Gated, gated};
 
+use crate::gates::GATE;
 use crate::importance::Criterion;
 
 /// Which pictures are looked at, and how.
@@ -102,8 +106,8 @@ through_training!(
 /// What is looked for. Nothing is computed that no criterion needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// The effect of closing each channel.
-    pub(crate) gates: bool,
+    /// The effect of removing each channel, picture by picture.
+    pub(crate) effects: bool,
     /// The mean gradient of each weight.
     pub(crate) gradients: bool,
     /// The mean of its squares, picture by picture.
@@ -113,7 +117,7 @@ pub(crate) struct Needs {
 impl Needs {
     fn of(criteria: &[Criterion]) -> Needs {
         criteria.iter().map(|criterion| criterion.needs()).fold(Needs::default(), |a, b| Needs {
-            gates: a.gates || b.gates,
+            effects: a.effects || b.effects,
             gradients: a.gradients || b.gradients,
             squares: a.squares || b.squares,
         })
@@ -175,85 +179,24 @@ impl Evidence {
         check_classes(graph, pictures)?;
         let needs = Needs::of(criteria);
         let mut evidence = Evidence::default();
-        if needs.gates {
-            evidence.look_at_gates(graph, couplings, pictures, looking)?;
-        }
-        if needs.gradients || needs.squares {
-            // The square of a mean says nothing of the mean of squares: each picture by itself.
-            let batch = if needs.squares { 1 } else { looking.batch };
-            evidence.look_at_weights(graph, pictures, needs, &Looking { batch, ..*looking })?;
+        if needs != Needs::default() {
+            evidence.look(graph, couplings, pictures, needs, looking)?;
         }
         Ok(evidence)
     }
 
-    fn look_at_gates(
+    fn look(
         &mut self,
         graph: &Graph,
         couplings: &Couplings,
         pictures: &Arc<Pictures>,
-        looking: &Looking,
-    ) -> Result<(), EvidenceError> {
-        let bound = with_batch(graph, looking.batch)?;
-        let Gated { graph: gated, gates } = gated(graph, couplings, &bound)?;
-        let (step, loss) = with_cross_entropy(&gated)?;
-        let inputs: Vec<TensorId> = gates
-            .iter()
-            .filter_map(|gate| {
-                step.inputs().iter().copied().find(|&id| step.label(id) == gate.input)
-            })
-            .collect();
-        let step = differentiate(&step, loss, &inputs)?;
-        let options = CompileOptions { threads: looking.threads, ..CompileOptions::default() };
-        let mut runner = Runner::new(Session::new(Arc::new(Model::compile(&step, &options)?))?);
-        let classes = couplings.class_count();
-        self.effect = vec![0.0; classes];
-        self.curvature = vec![0.0; classes];
-        self.is_read = vec![false; classes];
-        let free = || gates.iter().flat_map(|gate| gate.classes.iter().flatten());
-        free().for_each(|class| self.is_read[class.index()] = true);
-        let (mut loss, mut seen) = (0.0, 0);
-        let mut effects = vec![0.0; classes];
-        for filled in Feed::new(pictures, looking)? {
-            let filled = filled?;
-            runner.run(&filled)?;
-            loss += runner.loss() * looking.batch as f64;
-            seen += filled.labelled();
-            // The loss is a mean over the batch, the effect that of one picture.
-            let scale = looking.batch as f64;
-            for (row, _) in filled.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-                effects.fill(0.0);
-                for gate in &gates {
-                    let slopes = runner.output(&format!("grad.{}", gate.input));
-                    let width = gate.classes.len();
-                    for (class, slope) in gate.classes.iter().zip(&slopes[row * width..]) {
-                        if let Some(class) = class {
-                            effects[class.index()] += f64::from(*slope) * scale;
-                        }
-                    }
-                }
-                for (class, effect) in effects.iter().enumerate() {
-                    self.effect[class] += effect.abs();
-                    self.curvature[class] += effect * effect / 2.0;
-                }
-            }
-            finite("gradient", self.effect.iter().sum(), seen)?;
-            finite("loss", loss, seen)?;
-        }
-        self.sum_up(loss, seen)?;
-        let means = self.effect.iter_mut().chain(&mut self.curvature);
-        means.for_each(|sum| *sum /= seen as f64);
-        Ok(())
-    }
-
-    fn look_at_weights(
-        &mut self,
-        graph: &Graph,
-        pictures: &Arc<Pictures>,
         needs: Needs,
         looking: &Looking,
     ) -> Result<(), EvidenceError> {
-        let bound = with_batch(graph, looking.batch)?;
-        let (step, loss) = with_cross_entropy(&bound)?;
+        // A mean over the batch says nothing of the mean of squares or absolute values.
+        let one_by_one = needs.effects || needs.squares;
+        let looking = Looking { batch: if one_by_one { 1 } else { looking.batch }, ..*looking };
+        let (step, loss) = with_cross_entropy(&with_batch(graph, looking.batch)?)?;
         let weights = trainable_weights(&step, loss);
         if weights.is_empty() {
             return Err(TrainError::NothingToTrain.into());
@@ -261,22 +204,46 @@ impl Evidence {
         let step = differentiate(&step, loss, &weights)?;
         let options = CompileOptions { threads: looking.threads, ..CompileOptions::default() };
         let mut runner = Runner::new(TrainingSession::new(&step, &options)?);
+        let readers = readers(graph, couplings, runner.session.segments());
+        let classes = if needs.effects { couplings.class_count() } else { 0 };
+        (self.effect, self.curvature) = (vec![0.0; classes], vec![0.0; classes]);
+        self.is_read = vec![false; classes];
+        if needs.effects {
+            let read = readers.iter().flat_map(|reader| reader.classes.iter().flatten());
+            read.for_each(|&class| self.is_read[class] = true);
+        }
         let (mut loss, mut seen) = (0.0, 0);
+        let mut effects = vec![0.0; classes];
         let mut sums = vec![0.0; runner.session.gradients().len()];
         let mut squares = vec![0.0; if needs.squares { sums.len() } else { 0 }];
         let scale = looking.batch as f64;
-        for filled in Feed::new(pictures, looking)? {
+        for filled in Feed::new(pictures, &looking)? {
             let filled = filled?;
+            if filled.labelled() == 0 {
+                continue;
+            }
             runner.run(&filled)?;
             loss += runner.loss() * scale;
             seen += filled.labelled();
             let gradients = || runner.session.gradients().iter().map(|&g| f64::from(g) * scale);
             sums.iter_mut().zip(gradients()).for_each(|(sum, g)| *sum += g);
             squares.iter_mut().zip(gradients()).for_each(|(sum, g)| *sum += g * g);
+            if needs.effects {
+                effects.fill(0.0);
+                let (parameters, gradients) =
+                    (runner.session.parameters(), runner.session.gradients());
+                readers.iter().for_each(|reader| reader.add(parameters, gradients, &mut effects));
+                for (class, effect) in effects.iter().enumerate() {
+                    self.effect[class] += effect.abs();
+                    self.curvature[class] += effect * effect / 2.0;
+                }
+            }
             finite("gradient", sums.iter().sum(), seen)?;
             finite("loss", loss, seen)?;
         }
         self.sum_up(loss, seen)?;
+        let means = self.effect.iter_mut().chain(&mut self.curvature);
+        means.for_each(|sum| *sum /= seen as f64);
         let named = |sums: &[f64]| -> BTreeMap<String, Vec<f64>> {
             let means = |range: std::ops::Range<usize>| {
                 sums.get(range).unwrap_or_default().iter().map(|sum| sum / seen as f64).collect()
@@ -284,7 +251,9 @@ impl Evidence {
             let segments = runner.session.segments().iter();
             segments.map(|own| (own.name.clone(), means(own.start..own.start + own.len))).collect()
         };
-        self.gradients = named(&sums);
+        if needs.gradients {
+            self.gradients = named(&sums);
+        }
         if needs.squares {
             self.squares = named(&squares);
         }
@@ -298,6 +267,56 @@ impl Evidence {
         (self.pictures, self.loss) = (seen, loss / seen as f64);
         Ok(())
     }
+}
+
+/// A weight that reads channels.
+struct Reader {
+    /// Where it starts in the flat arrays.
+    start: usize,
+    /// The elements of a slice that lie side by side.
+    inner: usize,
+    /// By index on the axis that is summed over: the channel that is read there, if it may go.
+    classes: Vec<Option<usize>>,
+    len: usize,
+}
+
+impl Reader {
+    /// Adds weight times gradient to the effects of the channels.
+    fn add(&self, parameters: &[f32], gradients: &[f32], effects: &mut [f64]) {
+        let end = self.start + self.len;
+        let pairs = parameters[self.start..end]
+            .chunks_exact(self.inner)
+            .zip(gradients[self.start..end].chunks_exact(self.inner));
+        for ((weights, slopes), class) in pairs.zip(self.classes.iter().cycle()) {
+            if let Some(class) = class {
+                let products = weights.iter().zip(slopes);
+                effects[*class] +=
+                    products.map(|(w, g)| f64::from(*w) * f64::from(*g)).sum::<f64>();
+            }
+        }
+    }
+}
+
+/// The parameters that read channels.
+fn readers(graph: &Graph, couplings: &Couplings, segments: &[Segment]) -> Vec<Reader> {
+    let mut readers = Vec::new();
+    for &tensor in graph.weights() {
+        let name = graph.label(tensor);
+        let Some(segment) = segments.iter().find(|segment| segment.name == name) else { continue };
+        let summed = |&axis: &usize| couplings.is_contracting(TensorAxis { tensor, axis });
+        let Some(axis) = (0..segment.shape.len()).find(summed) else { continue };
+        let free = |index| {
+            let class = couplings.class(tensor, axis, index)?;
+            couplings.pin(class).is_none().then_some(class.index())
+        };
+        let classes: Vec<Option<usize>> = (0..segment.shape[axis]).map(free).collect();
+        if classes.iter().any(Option::is_some) {
+            let inner: usize = segment.shape[axis + 1..].iter().product();
+            let (start, len) = (segment.start, segment.len);
+            readers.push(Reader { start, inner: inner.max(1), classes, len });
+        }
+    }
+    readers
 }
 
 /// Refuses a network that tells other classes apart than the pictures have.
@@ -396,6 +415,3 @@ impl<S: Runs> Runner<S> {
         self.output(LOSS).first().copied().map_or(f64::NAN, f64::from)
     }
 }
-
-/// What the names of gates begin with.
-pub(crate) const GATE: &str = "bunjae.gate.";

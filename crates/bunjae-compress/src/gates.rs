@@ -1,13 +1,13 @@
 //! A gate on every channel, at every place where a layer reads it.
 //!
 //! A gate is a factor of 1, one for each picture of the batch. Closing the gates of a channel is what
-//! [`mask`](bunjae_passes::mask) does to it, so the derivative of the loss by a gate is the
-//! first-order effect of the cut: the sum over all positions of activation times gradient.
+//! [`mask`](bunjae_passes::mask) does to it, without another network for each channel.
 
 use bunjae_ir::op::Groups;
 use bunjae_ir::{ClassId, Couplings, Dim, Graph, GraphError, Op, TensorAxis, TensorType};
 
-use super::GATE;
+/// What the names of gates begin with.
+pub(crate) const GATE: &str = "bunjae.gate.";
 
 /// The gates of one layer's operand.
 pub(crate) struct Gate {
