@@ -15,6 +15,7 @@ use bunjae_ir::Graph;
 use bunjae_passes::untie;
 use bunjae_train::recipe::Recipe;
 use clap::Args;
+use serde_json::Value;
 
 use super::choices::{CourseArg, SparsityArg, word};
 use super::figures::{Learning, OracleReport};
@@ -221,8 +222,12 @@ impl WithData {
         if self.teaching.recalibrate_bn {
             words.push("--recalibrate-bn".to_owned());
         }
-        if self.trains() {
-            words.push(serde_json::to_string(&self.recipe(seed)).unwrap_or_default());
+        if self.trains()
+            && let Ok(Value::Object(mut recipe)) = serde_json::to_value(self.recipe(seed))
+        {
+            // Said above, for each part of the training.
+            recipe.remove("epochs");
+            words.push(Value::Object(recipe).to_string());
         }
         words
     }
