@@ -12,12 +12,14 @@
 //!
 //! The file is a convenience: one that cannot be read, is damaged or holds something else is left out
 //! of account and replaced, and one that cannot be written is done without. A run that saves reads
-//! the file again and replaces it whole, so runs at the same time can lose each other's lines, but
-//! nobody sees half a file.
+//! the file again and replaces it whole, so nobody sees half a file. It holds a lock meanwhile, so
+//! that runs at the same time do not lose each other's lines; the lock is on a file of its own beside
+//! (`.lock`), as the file itself is another one after each save.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bunjae_kernels::{ConvForm, ConvSpec, Isa};
 
@@ -30,6 +32,10 @@ const MAX_LINES: usize = 4096;
 
 /// A larger file is nothing that we wrote.
 const MAX_BYTES: u64 = 8 << 20;
+
+/// How long others may take to save: much longer than it takes, and short enough to wait for one
+/// that was stopped with the lock in its hands. Then the file is saved without.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Fields of a line.
 const FIELDS: usize = 5;
@@ -77,9 +83,16 @@ impl Measured {
 
     /// Writes what was added, with what others wrote meanwhile.
     pub(super) fn save(&mut self) {
+        self.save_within(PATIENCE);
+    }
+
+    fn save_within(&mut self, patience: Duration) {
         if self.new == 0 {
             return;
         }
+        // Whatever stands against it, the choices hold for this run.
+        let _ = self.path.parent().map(fs::create_dir_all);
+        let _lock = lock(&self.path, patience);
         let own = self.lines.split_off(self.lines.len() - self.new);
         self.lines = read(&self.path).unwrap_or_default();
         self.lines.retain(|line| own.iter().all(|new| key_of(line) != key_of(new)));
@@ -87,10 +100,30 @@ impl Measured {
         self.lines.drain(..self.lines.len().saturating_sub(MAX_LINES));
         self.new = 0;
         let text = format!("{TITLE}\n{}\n", self.lines.join("\n"));
-        // Whatever stands against it, the choices hold for this run.
-        let folder = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let _ = folder.and_then(|()| file::replace(&self.path, text.as_bytes()));
+        let _ = file::replace(&self.path, text.as_bytes());
     }
+}
+
+/// Keeps others from saving a file until it is dropped; `None` where that cannot be had.
+fn lock(path: &Path, patience: Duration) -> Option<File> {
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(false).open(lock_file(path)).ok()?;
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
 }
 
 /// The lines of a file that we wrote, those aside that are damaged.
@@ -236,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_at_the_same_time_leave_a_whole_file_with_the_choices_of_one_at_least() {
+    fn runs_at_the_same_time_lose_no_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("forms");
         std::thread::scope(|scope| {
@@ -245,20 +278,35 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..10 {
                         let mut measured = opened(path);
-                        measured.add(
-                            &spec(1 + worker * 10 + round),
-                            Isa::Portable,
-                            ConvForm::Pixel,
-                        );
-                        measured.save();
-                        assert!(read(path).is_some_and(|lines| !lines.is_empty()));
+                        let spec = spec(1 + worker * 10 + round);
+                        measured.add(&spec, Isa::Portable, ConvForm::Pixel);
+                        measured.save_within(Duration::from_secs(600));
                     }
                 });
             }
         });
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.lines().skip(1).all(well_formed), "{text}");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        let again = opened(&path);
+        let kept =
+            (1..=40).filter(|&channels| again.form(&spec(channels), Isa::Portable).is_some());
+        assert_eq!((kept.count(), again.lines.len()), (40, 40));
+        let mut names: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["forms", "forms.lock"]);
+    }
+
+    #[test]
+    fn a_lock_that_nobody_gives_back_is_not_waited_for_forever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("forms");
+        let held = lock(&path, Duration::ZERO).unwrap();
+        assert!(lock(&path, Duration::ZERO).is_none());
+        let mut measured = opened(&path);
+        measured.add(&spec(4), Isa::Portable, ConvForm::Pixel);
+        measured.save_within(Duration::from_millis(20));
+        assert_eq!(opened(&path).form(&spec(4), Isa::Portable), Some(ConvForm::Pixel));
+        drop(held);
+        assert!(lock(&path, Duration::ZERO).is_some());
     }
 
     #[test]
