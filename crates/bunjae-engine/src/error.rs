@@ -99,9 +99,12 @@ pub enum CompileError {
     #[error(transparent)]
     Session(RunError),
     /// The tensors do not fit into memory together.
-    #[error("the model needs {bytes} bytes, which is over the limit of {limit}")]
+    #[error(
+        "the model needs {bytes} bytes for its tensors, over the limit of {limit}; hint: choose a \
+         smaller batch or smaller pictures"
+    )]
     Memory {
-        /// What it needs.
+        /// What it needs, or the largest number where that is more.
         bytes: usize,
         /// What is allowed.
         limit: usize,

@@ -154,8 +154,12 @@ impl Runnable {
                 Failure::new(error).hint(format!("this machine has {names}"))
             }
             _ => {
+                let hint = match error {
+                    CompileError::Memory { .. } => Some("choose a smaller batch or picture"),
+                    _ => None,
+                };
                 let (shown, error) = (self.path.display(), without_hint(error));
-                Failure::new(format!("{shown} cannot be compiled: {error}"))
+                Failure::new(format!("{shown} cannot be compiled: {error}")).maybe_hint(hint)
             }
         }
     }

@@ -369,6 +369,7 @@ impl<'g> Lowering<'g> {
             .iter()
             .filter_map(|&id| self.places.get(id).map(|view| view.region))
             .collect();
+        check_sum(self.places.buffers.iter().map(|buffer| buffer.len), layout.bytes())?;
         let budget = if target.compact { 0 } else { OWN_BORDERS };
         let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded, budget);
         self.clear_borders(&shelves);
@@ -415,7 +416,7 @@ impl<'g> Lowering<'g> {
         }
         // The flat arrays come first, and nothing else lies there.
         starts.iter_mut().for_each(|start| *start += layout.bytes());
-        let arena_len = arena_len.saturating_add(layout.bytes());
+        let arena_len = arena_len + layout.bytes();
         for &(buffer, start) in pinned {
             starts[buffer] = start;
         }
@@ -480,6 +481,16 @@ impl<'g> Lowering<'g> {
     }
 }
 
+/// Refuses buffers that even side by side have no number of bytes. Every place and every end that
+/// is computed for them lies within their sum. That of each one has a number, as the graph's checks
+/// bound its elements, and its border is at most as wide as the picture.
+fn check_sum(mut lens: impl Iterator<Item = usize>, besides: usize) -> Result<(), CompileError> {
+    let sum =
+        lens.try_fold(besides, |sum, len| sum.checked_add(len.checked_next_multiple_of(ALIGN)?));
+    let too_large = CompileError::Memory { bytes: usize::MAX, limit: MAX_ARENA };
+    sum.map(|_| ()).ok_or(too_large)
+}
+
 /// The inputs of a graph that a run is given, and those that are parameters.
 fn inputs_of<'g>(graph: &'g Graph, layout: &Layout) -> (&'g [TensorId], &'g [TensorId]) {
     let count = if layout.segments.is_empty() { graph.inputs().len() } else { layout.inputs };
@@ -534,4 +545,19 @@ fn shelves(
         total <= budget || shelf.buffers.iter().any(|buffer| loaded.contains(buffer))
     });
     shelves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_whose_sum_has_no_number_are_refused() {
+        assert!(check_sum([usize::MAX / 4; 3].into_iter(), 1 << 30).is_ok());
+        for lens in [vec![usize::MAX / 2; 3], vec![1, usize::MAX], vec![usize::MAX - 64, 1, 64]] {
+            let refused = check_sum(lens.iter().copied(), 0);
+            assert!(matches!(refused, Err(CompileError::Memory { .. })), "{lens:?}");
+        }
+        assert!(check_sum([64].into_iter(), usize::MAX - 63).is_err());
+    }
 }
