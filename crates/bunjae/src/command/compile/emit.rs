@@ -47,7 +47,10 @@ impl Libraries {
             folders.iter().map(|folder| folder.display().to_string()).collect();
         let [archive, shared] = names;
         Err(Failure::new(format!("neither {archive} nor {shared} is in {}", looked.join(" or ")))
-            .hint("`cargo build --release -p bunjae-capi` puts them into target/release")
+            .hint(
+                "`cargo rustc --release -p bunjae-capi --crate-type cdylib,staticlib` puts them into \
+                 target/release",
+            )
             .hint("`--library` names the folder that they are in"))
     }
 }
