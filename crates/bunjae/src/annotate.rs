@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::{Failure, Fallible};
-use crate::number::{first_few, thousands};
+use crate::number::{first_few_by, thousands};
 
 /// Options that say what a model's metadata do not, or say it otherwise.
 #[derive(Debug, Default, Args)]
@@ -360,7 +360,7 @@ impl Annotated {
         let none = || "not said".to_string();
         let labels = self.labels.as_ref().map(|labels| {
             let names = labels.names();
-            let few = first_few(names.iter().map(String::as_str), 3);
+            let few = first_few_by("; ", names.iter().map(String::as_str), 3);
             format!("{}: {few}", thousands(names.len() as u64))
         });
         let scores = self.scores.map(|scores| scores.to_string());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bunjae_ir::Graph;
 use bunjae_onnx::file::{ReadError, ReadProblem};
+use bunjae_onnx::import::ProblemKind;
 use bunjae_onnx::wire::WireError;
 use bunjae_onnx::{ExportOptions, ImportError, Limits, read_model};
 use bunjae_zoo::ARCHITECTURES;
@@ -80,8 +81,8 @@ pub(crate) fn import(path: &Path, output: &Output) -> Fallible<Graph> {
         return Err(Failure::new(what).hint("give the ONNX file that it was made of"));
     }
     let imported = bunjae_onnx::import(path, &Limits::default()).map_err(|error| {
-        let way_out = way_to_onnx(&error);
-        Failure::new(error).maybe_hint(way_out)
+        let ways_out = [way_to_onnx(&error), way_around(&error)];
+        ways_out.into_iter().fold(Failure::new(error), Failure::maybe_hint)
     })?;
     for note in imported.notes {
         output.note(&format!("note: {shown}: {note}"));
@@ -127,6 +128,18 @@ fn way_to_onnx(error: &ImportError) -> Option<&'static str> {
     foreign.then_some(
         "Bunjae reads ONNX files; PyTorch writes them with `torch.onnx.export`, Keras and \
          TensorFlow with tf2onnx",
+    )
+}
+
+/// What helps where an operator is missing.
+fn way_around(error: &ImportError) -> Option<&'static str> {
+    let ImportError::Problems(problems) = error else { return None };
+    let unknown =
+        |kind: &ProblemKind| matches!(kind, ProblemKind::UnknownOperator | ProblemKind::Domain(_));
+    let missing = problems.listed.iter().any(|problem| unknown(&problem.kind));
+    missing.then_some(
+        "what only follows the scores, such as ArgMax or NonMaxSuppression, can be left out of the \
+         export",
     )
 }
 

@@ -64,10 +64,19 @@ pub(crate) fn plural(count: usize, what: &str) -> String {
 
 /// The first few of many: `a, b and 3 more`.
 pub(crate) fn first_few<'a>(items: impl IntoIterator<Item = &'a str>, shown: usize) -> String {
+    first_few_by(", ", items, shown)
+}
+
+/// As [`first_few`], parted by something else, for items that have commas of their own.
+pub(crate) fn first_few_by<'a>(
+    between: &str,
+    items: impl IntoIterator<Item = &'a str>,
+    shown: usize,
+) -> String {
     let items: Vec<&str> = items.into_iter().collect();
     let (first, rest) = items.split_at(shown.min(items.len()));
     let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    format!("{}{more}", first.join(", "))
+    format!("{}{more}", first.join(between))
 }
 
 #[cfg(test)]

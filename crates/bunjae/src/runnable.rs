@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bunjae_data::{Annotations, Preprocess};
 use bunjae_engine::{
-    ArtefactError, CompileError, CompileOptions, Isa, IsaSet, LoadOptions, Model, Network,
-    OpenError, OpenProblem, Port,
+    ArtefactError, CompileError, CompileOptions, Isa, LoadOptions, Model, Network, OpenError,
+    OpenProblem, Port,
 };
 use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
 use bunjae_tensor::{DType, Element, Random, Tensor, TensorError};
@@ -20,6 +20,9 @@ use crate::annotate::{Annotating, input_dims, scores_of};
 use crate::failure::{Failure, Fallible};
 use crate::model;
 use crate::output::Output;
+
+/// What helps where an instruction set is not there.
+const BEST_ISA: &str = "without `--isa` and BUNJAE_ISA the best of this machine is taken";
 
 /// How a model is compiled.
 #[derive(Clone, Debug, Default, Args)]
@@ -73,7 +76,11 @@ impl Runnable {
     /// Opens an ONNX file or a compiled model, whichever it is.
     pub(crate) fn open(path: &Path, compiling: &Compiling, output: &Output) -> Fallible<Runnable> {
         if !is_compiled(path) {
-            return Runnable::open_onnx(path, output);
+            let named_so = path.extension().is_some_and(|extension| extension == "bunjae");
+            let hint = (named_so && path.is_file()).then_some(
+                "it does not begin as compiled models do; `bunjae compile` makes one of an ONNX file",
+            );
+            return Runnable::open_onnx(path, output).map_err(|failure| failure.maybe_hint(hint));
         }
         if compiling.tune {
             let what = format!("{} is compiled already", path.display());
@@ -149,10 +156,7 @@ impl Runnable {
     /// Why it cannot be compiled.
     pub(crate) fn failure(&self, error: &CompileError) -> Failure {
         match error {
-            CompileError::Isa(_) => {
-                let names = IsaSet::available().to_string();
-                Failure::new(error).hint(format!("this machine has {names}"))
-            }
+            CompileError::Isa(_) => Failure::new(error).hint(BEST_ISA),
             _ => {
                 let hint = match error {
                     CompileError::Memory { .. } => Some("choose a smaller batch or picture"),
@@ -197,16 +201,16 @@ fn open_failure(error: OpenError) -> Failure {
     let place = error.path.display();
     let failure = Failure::new(format!("cannot read {place}: {}", without_hint(&error.problem)));
     match &error.problem {
-        OpenProblem::Artefact(ArtefactError::Version { .. }) => {
-            failure.hint("compile the ONNX file again with this program: `bunjae compile`")
-        }
         OpenProblem::Artefact(ArtefactError::Length { .. } | ArtefactError::Checksum { .. }) => {
             failure.hint("the file is damaged; copy it again, or compile the ONNX file again")
         }
-        OpenProblem::Artefact(ArtefactError::Isa(_)) => {
-            failure.hint(format!("this machine has {}", IsaSet::available()))
+        OpenProblem::Artefact(ArtefactError::Isa(_)) => failure.hint(BEST_ISA),
+        OpenProblem::Artefact(ArtefactError::ByteOrder) => {
+            failure.hint("compile the ONNX file again on this machine: `bunjae compile`")
         }
-        OpenProblem::Artefact(_) => failure.hint("`bunjae compile` makes one of an ONNX file"),
+        OpenProblem::Artefact(_) => {
+            failure.hint("compile the ONNX file again with this program: `bunjae compile`")
+        }
         _ => failure,
     }
 }

@@ -10,6 +10,7 @@ use bunjae_classify::{Classifier, ClassifyError, Guess, top};
 use bunjae_data::decode::DecodeError;
 use bunjae_data::{Annotations, Source};
 use bunjae_engine::Model;
+use bunjae_tensor::DType;
 use clap::{Args, Parser};
 use serde::Serialize;
 
@@ -305,9 +306,13 @@ pub(super) fn unfit(model: &str, error: &ClassifyError) -> Failure {
                 "some models have a class for the background first; the list needs a line for it",
             )
         }
-        ClassifyError::Port { what: "input", .. } => {
+        ClassifyError::Port { what: "input", dtype: DType::F32, shape, .. } if shape.len() == 4 => {
             failure.hint("`--picture`, `--colour` and `--layout` change what is made of a picture")
         }
+        ClassifyError::Port { .. } | ClassifyError::Ports { .. } => failure.hint(
+            "only classifiers of pictures can be asked; `bunjae bench` and `bunjae compile` take \
+             every model",
+        ),
         _ => failure,
     }
 }

@@ -134,6 +134,14 @@ fn what_cannot_be_compiled_or_opened_is_refused_with_a_way_out() {
     // The version of the format stands in bytes 12 to 16.
     changed("version.bunjae", 12);
     changed("damaged.bunjae", whole.len() - 1);
+    // The byte order stands in bytes 16 to 20; another machine's has them the other way round.
+    let mut turned = whole.clone();
+    turned[16..20].reverse();
+    folder.write("turned.bunjae", turned);
+    folder.write("empty.bunjae", "");
+    folder.write("start.bunjae", &whole[..8]);
+    folder.write("garbage.bunjae", [0x57; 4096]);
+    std::fs::create_dir(folder.path("folder.bunjae")).unwrap();
     std::fs::create_dir(folder.path("empty")).unwrap();
     let files = folder.files();
     let session = folder.session(&[
@@ -150,6 +158,15 @@ fn what_cannot_be_compiled_or_opened_is_refused_with_a_way_out() {
         "predict truncated.bunjae pictures",
         "predict version.bunjae pictures",
         "predict damaged.bunjae pictures",
+        "predict turned.bunjae pictures",
+        "predict empty.bunjae pictures",
+        "predict start.bunjae pictures",
+        "predict garbage.bunjae pictures",
+        "predict folder.bunjae pictures",
+        "predict nowhere.bunjae pictures",
+        "predict named.bunjae pictures --isa neon",
+        "evaluate version.bunjae --data pictures",
+        "bench garbage.bunjae",
         "predict named.bunjae pictures --tune",
         "bench truncated.bunjae",
         "bench named.bunjae --against onnxruntime",

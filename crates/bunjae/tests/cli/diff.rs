@@ -132,6 +132,8 @@ fn input_can_come_from_a_file() {
     folder.write("shape.safetensors", safetensors(&[("x", Values::ramp(&[2, 3, 8, 9]))]));
     let half = Values { dtype: Dtype::F16, bytes: vec![0; 2], shape: vec![1] };
     folder.write("half.safetensors", safetensors(&[("x", half)]));
+    let whole = Values { dtype: Dtype::I64, bytes: vec![0; 8 * 192], shape: vec![1, 3, 8, 8] };
+    folder.write("whole.safetensors", safetensors(&[("x", whole)]));
     folder.write("text.safetensors", "x = 1, 2, 3");
     snapshot!(
         "diff_input",
@@ -139,6 +141,7 @@ fn input_can_come_from_a_file() {
             "diff tiny.onnx other.onnx --input input.safetensors",
             "diff tiny.onnx other.onnx --input named.safetensors",
             "diff tiny.onnx other.onnx --input shape.safetensors",
+            "diff tiny.onnx other.onnx --input whole.safetensors",
             "diff tiny.onnx other.onnx --input half.safetensors",
             "diff tiny.onnx other.onnx --input text.safetensors",
             "diff tiny.onnx other.onnx --input nowhere.safetensors",

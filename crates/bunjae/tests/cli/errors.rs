@@ -99,6 +99,36 @@ fn files_that_cannot_be_written() {
 }
 
 #[test]
+fn operators_that_are_not_supported() {
+    let folder = Folder::with_tiny();
+    let tiny = folder.read("tiny.onnx");
+    // Names of four letters exchange without a length in the file that would have to change.
+    let with = |name: &str, exchanged: &[(&[u8; 4], &[u8; 4])]| {
+        let mut bytes = tiny.clone();
+        for (old, new) in exchanged {
+            let places: Vec<usize> =
+                (0..bytes.len() - 4).filter(|&at| &bytes[at..at + 4] == *old).collect();
+            assert!(!places.is_empty());
+            places.iter().for_each(|&at| bytes[at..at + 4].copy_from_slice(*new));
+        }
+        folder.write(name, bytes);
+    };
+    with("unknown.onnx", &[(b"Relu", b"TopK")]);
+    with("several.onnx", &[(b"Relu", b"LSTM"), (b"Conv", b"Loop"), (b"Gemm", b"STFT")]);
+    let lines = [
+        "inspect unknown.onnx",
+        "bench unknown.onnx",
+        "compile unknown.onnx -o a.bunjae",
+        "compile unknown.onnx -o a --emit exe --preprocess unit",
+        "predict unknown.onnx picture.png --preprocess unit",
+        "diff tiny.onnx unknown.onnx",
+        "prune several.onnx -o a.onnx --ratio 0.5",
+        "compile several.onnx -o a.bunjae",
+    ];
+    snapshot!("errors_operators", failures(&folder, &lines));
+}
+
+#[test]
 fn wishes_that_do_not_suit_the_model() {
     let folder = Folder::with_tiny();
     folder.model("any.onnx", ANY_SIZE);

@@ -134,6 +134,51 @@ fn what_does_not_suit_the_model_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn models_that_take_no_pictures_are_refused_by_what_asks_for_one() {
+    let folder = folder();
+    let model = |name: &str, lines: [&str; 3]| {
+        folder.model(name, &format!("graph @other\n{}\nout  %1 ; \"y\"\n", lines.join("\n")));
+    };
+    model(
+        "vector.onnx",
+        [
+            "in   %x: f32[N,3]",
+            "w    @head.fc.w: f32[4,3] = rand(seed=1)",
+            "%1 = linear %x, @head.fc.w : f32[N,4] ; \"head.fc\"",
+        ],
+    );
+    model(
+        "whole.onnx",
+        [
+            "in   %x: i32[N,3,4,4]",
+            "%0 = cast %x {to=f32} : f32[N,3,4,4] ; \"cast\"",
+            "%1 = flatten %0 {axis=1} : f32[N,48] ; \"flatten\"",
+        ],
+    );
+    model("map.onnx", ["in   %x: f32[N,3,4,4]", "", "%1 = relu %x : f32[N,3,4,4] ; \"act\""]);
+    let mut lines = Vec::new();
+    for model in ["vector", "whole", "map"] {
+        // They are measured and compiled like any other.
+        folder.done(&format!("bench {model}.onnx --runs 1 --seconds 0"));
+        folder.done(&format!("compile {model}.onnx -o {model}.bunjae"));
+        lines.push(format!("predict {model}.onnx pictures/a.bmp"));
+        lines
+            .push(format!("predict {model}.bunjae pictures/a.bmp --preprocess unit --picture 4x4"));
+        lines.push(format!(
+            "compile {model}.onnx -o {model} --emit exe --preprocess unit --picture 4x4"
+        ));
+        lines
+            .push(format!("evaluate {model}.onnx --data pictures --preprocess unit --picture 4x4"));
+    }
+    let files = folder.files();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let session = folder.session(&lines);
+    assert_eq!(session.matches("[exit code 2]").count(), lines.len(), "{session}");
+    assert_eq!(folder.files(), files);
+    snapshot!("predict_no_pictures", session);
+}
+
+#[test]
 fn mobilenet_names_what_is_on_the_samples() {
     let Some(data) = data_dir("mobilenet_names_what_is_on_the_samples") else { return };
     let folder = Folder::new();
