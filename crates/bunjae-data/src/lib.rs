@@ -3,8 +3,8 @@
 //!
 //! Owns the layouts of data sets, the decoders of picture files, the one rule by which a picture
 //! becomes a network's input ([`Preprocess`]), what a model's metadata say about its pictures and
-//! classes ([`Annotations`]), splits, augmentation, samplers, the loader with its
-//! worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
+//! classes ([`Annotations`]), splits, augmentation, samplers, synthetic pictures
+//! ([`munge`]), the loader with its worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
 //! sequences.
 //!
 //! Everything random is drawn for (seed, epoch, picture), so that a batch is the same whatever the
@@ -23,6 +23,7 @@ pub mod inspect;
 mod labels;
 pub mod layout;
 pub mod loader;
+pub mod munge;
 mod parallel;
 mod picture;
 pub mod pictures;

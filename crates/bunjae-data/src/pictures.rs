@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Item, Source};
 use crate::decode::{DecodeError, Limits};
 use crate::error::DataError;
 use crate::parallel;
@@ -50,7 +50,7 @@ impl Reading {
 /// A picture that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Corrupt {
-    /// The picture, as [`Source`](crate::Source) prints it.
+    /// The picture, as [`Source`] prints it.
     pub item: String,
     /// The reason.
     pub why: String,
@@ -79,11 +79,7 @@ impl Pictures {
         if reading.keep == (Keep::Whole { shorter: 0 }) {
             return Err(DataError::setting("keep", "pictures of no size"));
         }
-        let classes = dataset.classes.len();
-        let strange = |label: &usize| *label >= classes;
-        if let Some(label) = dataset.items.iter().filter_map(|item| item.label).find(strange) {
-            return Err(DataError::setting("label", format!("{label} of {classes} classes")));
-        }
+        check_labels(&dataset.items, dataset.classes.len())?;
         let cache = dataset.items.iter().map(|_| OnceLock::new()).collect();
         Ok(Pictures { dataset, reading, cache, cached_bytes: AtomicUsize::new(0) })
     }
@@ -96,6 +92,17 @@ impl Pictures {
     /// How the pictures are read.
     pub fn reading(&self) -> &Reading {
         &self.reading
+    }
+
+    /// Adds pictures; their labels, if they have any, are of the same classes.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for labels that are no class.
+    pub fn extend(&mut self, items: Vec<Item>) -> Result<(), DataError> {
+        check_labels(&items, self.dataset.classes.len())?;
+        self.cache.extend(items.iter().map(|_| OnceLock::new()));
+        self.dataset.items.extend(items);
+        Ok(())
     }
 
     /// Bytes of decoded pictures in memory.
@@ -165,8 +172,15 @@ impl Pictures {
         }
         let item = self.dataset.items.get(index).ok_or_else(no_record)?;
         let channels = self.reading.preprocess.colour.channels();
-        let picture = self.kept(item.source.picture(channels, self.reading.limits)?);
+        let decoded = item.source.picture(channels, self.reading.limits)?;
+        let sides = (decoded.width(), decoded.height());
+        let picture = self.kept(decoded);
         let result = function(&picture);
+        // What is in memory already needs no second place there.
+        let is_record = matches!(item.source, Source::Record { .. });
+        if is_record && (picture.width(), picture.height()) == sides {
+            return Ok(result);
+        }
         let bytes = picture.samples().len();
         let before = self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.reading.cache_bytes;
@@ -190,5 +204,12 @@ impl Pictures {
                 resize(&picture, width, height, self.reading.preprocess.filter)
             }
         }
+    }
+}
+
+fn check_labels(items: &[Item], classes: usize) -> Result<(), DataError> {
+    match items.iter().filter_map(|item| item.label).find(|&label| label >= classes) {
+        Some(label) => Err(DataError::setting("label", format!("{label} of {classes} classes"))),
+        None => Ok(()),
     }
 }
