@@ -73,6 +73,25 @@ pub enum TrainError {
         /// The batch asked for.
         batch: usize,
     },
+    /// A hint names a layer that is not there, or none whose result is a picture of channels.
+    #[error("the {whose} has {found}")]
+    NoHint {
+        /// `student` or `teacher`.
+        whose: &'static str,
+        /// What it has instead.
+        found: String,
+    },
+    /// No layers can be compared without being named.
+    #[error(
+        "no layers of student and teacher give features of one size: the student's are {student}, \
+         the teacher's {teacher}"
+    )]
+    NoCommonHints {
+        /// Heights and widths.
+        student: String,
+        /// Heights and widths.
+        teacher: String,
+    },
     /// Everything is frozen.
     #[error("nothing is left to train: every weight on which the loss depends is frozen")]
     NothingToTrain,
@@ -139,12 +158,15 @@ impl TrainError {
             TrainError::NotFinite { .. } => {
                 Some("a lower learning rate, a longer warm-up or clipped gradients may help")
             }
-            TrainError::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            TrainError::Write { source, .. } if is_full(source.kind()) => {
                 Some("make room on the disk and resume: the last good checkpoint is still there")
             }
             TrainError::Classes { .. } => Some("`--classes` gives the model a new last layer"),
             TrainError::Batch { .. } => {
                 Some("export the model with an open batch, or train with that of the model")
+            }
+            TrainError::NoHint { .. } | TrainError::NoCommonHints { .. } => {
+                Some("`--hint STUDENT=TEACHER` names layers; `bunjae inspect --layers` shows them")
             }
             TrainError::Data(error) => error.hint(),
             _ => None,
@@ -164,4 +186,10 @@ impl TrainError {
         let path = path.to_owned();
         |source| TrainError::Write { path, source }
     }
+}
+
+/// Whether there is no room for a file: on the disk, in the user's share of it, or by a limit.
+fn is_full(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -81,19 +81,20 @@ pub enum ClassWeights {
     Root,
 }
 
-/// How a student learns from a teacher: `labels * loss + (1 - labels) * method`, or for the methods
-/// that are meant as an addition `loss + method`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// How a student learns from a teacher: `labels * loss + (1 - labels) * (kd + logits + noisy)`, to
+/// which dkd, dist, fitnet and at are added with their own weights, each where it is asked for. Where
+/// none of the first three is, the loss of the labels counts in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distil {
-    /// What is compared.
-    pub method: Method,
+    /// What is compared: one method or several.
+    pub methods: Vec<Method>,
     /// The share of the labels, 0 to 1.
     pub labels: f64,
 }
 
 /// What of a teacher a student imitates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Method {
     /// Softened probabilities (Hinton, Vinyals, Dean, arXiv:1503.02531).
@@ -104,7 +105,7 @@ pub enum Method {
     /// The logits themselves, by their mean squared error (Ba and Caruana, arXiv:1312.6184).
     Logits,
     /// Logits that are multiplied by 1 plus normal noise (Sau and Balasubramanian,
-    /// arXiv:1610.09650).
+    /// arXiv:1610.09650), for every method of the run.
     Noisy {
         /// The noise's deviation.
         deviation: f64,
@@ -117,6 +118,9 @@ pub enum Method {
         alpha: f64,
         /// The weight of the other classes.
         beta: f64,
+        /// Epochs in which the term's weight grows, from 1 / `warm_up` in the first to 1, as in the
+        /// authors' code, where it is 20 of 240; 0 or 1 for none.
+        warm_up: u64,
     },
     /// Correlations of rows and columns (Huang et al., arXiv:2205.10536).
     Dist {
@@ -127,6 +131,67 @@ pub enum Method {
         /// The weight of relations between pictures.
         gamma: f64,
     },
+    /// The features of a layer in the middle, which a convolution of 1 x 1 on the student's foretells
+    /// (Romero et al., arXiv:1412.6550). It is trained along, and is no part of the model. Hint and
+    /// labels are learnt together, as in later comparisons, not one after the other.
+    FitNet {
+        /// The layers; those in the middle of [`Method::At`]'s where none are given.
+        hint: Option<Hint>,
+        /// The weight of the term, usually 100.
+        weight: f64,
+    },
+    /// Where the features of layers are large (attention transfer; Zagoruyko and Komodakis,
+    /// arXiv:1612.03928).
+    At {
+        /// The layers; where none are given, the last of each picture size that both models have.
+        hints: Vec<Hint>,
+        /// The weight of the term, usually 1000; the mean over the hints counts.
+        weight: f64,
+    },
+}
+
+/// Layers that are compared, by their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hint {
+    /// The student's.
+    pub student: String,
+    /// The teacher's.
+    pub teacher: String,
+}
+
+impl Method {
+    /// Whether it shares the loss with the labels, rather than being added.
+    pub(crate) fn shares(&self) -> bool {
+        matches!(self, Method::Kd { .. } | Method::Logits | Method::Noisy { .. })
+    }
+
+    /// Whether it compares features inside the networks.
+    pub(crate) fn takes_hints(&self) -> bool {
+        matches!(self, Method::FitNet { .. } | Method::At { .. })
+    }
+
+    fn check(&self) -> Result<(), TrainError> {
+        let not_negative = |setting, value: f64| match value.is_finite() && value >= 0.0 {
+            true => Ok(()),
+            false => Err(TrainError::setting(setting, format!("{value} is below 0"))),
+        };
+        match self {
+            Method::Noisy { deviation } => not_negative("noise", *deviation),
+            Method::Dkd { alpha, beta, .. } => {
+                not_negative("alpha", *alpha)?;
+                not_negative("beta", *beta)
+            }
+            Method::Dist { beta, gamma, .. } => {
+                not_negative("beta", *beta)?;
+                not_negative("gamma", *gamma)
+            }
+            Method::FitNet { weight, .. } => not_negative("weight of fitnet", *weight),
+            Method::At { weight, .. } => not_negative("weight of at", *weight),
+            // Temperatures are checked where the loss is written.
+            Method::Kd { .. } | Method::Logits => Ok(()),
+        }
+    }
 }
 
 impl Recipe {
@@ -166,11 +231,10 @@ impl Recipe {
         }
         if let Some(distil) = &self.distil {
             share("share of the labels", distil.labels)?;
-            if let Method::Noisy { deviation } = distil.method
-                && !(deviation.is_finite() && deviation >= 0.0)
-            {
-                return Err(TrainError::setting("noise", format!("{deviation} is below 0")));
+            if distil.methods.is_empty() {
+                return Err(TrainError::setting("method", "none is given"));
             }
+            distil.methods.iter().try_for_each(Method::check)?;
         }
         self.augment.check()?;
         if let Some(mix) = &self.mix {

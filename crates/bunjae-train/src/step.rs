@@ -6,16 +6,16 @@ use bunjae_passes::trainable_weights;
 use bunjae_passes::{BatchStatistics, DropoutMask, differentiate, for_training, losses};
 use bunjae_tensor::{DType, Random, Tensor};
 
+use crate::distil::{self, Operands, REGRESSOR};
 use crate::error::TrainError;
 use crate::freeze::Frozen;
-use crate::recipe::{Distil, Method, Objective};
+use crate::recipe::Recipe;
 
 /// The names of what a step takes and gives beside the network's own.
 /// The input of [`with_cross_entropy`] that takes the share of each class, `[batch, classes]`.
 pub const TARGETS: &str = "bunjae.targets";
 /// The input of [`with_cross_entropy`] that takes the weight of each example, `[batch]`.
 pub const WEIGHTS: &str = "bunjae.weights";
-pub(crate) const TEACHER: &str = "bunjae.teacher";
 /// The output of [`with_cross_entropy`] that is the loss, a scalar.
 pub const LOSS: &str = "bunjae.loss";
 
@@ -24,6 +24,8 @@ pub(crate) struct StepGraph {
     pub(crate) graph: Graph,
     pub(crate) statistics: Vec<Statistics>,
     pub(crate) masks: Vec<DropoutMask>,
+    /// Tensors of the teacher that the step takes as inputs.
+    pub(crate) features: Vec<TensorId>,
 }
 
 /// The statistics of one batch normalisation.
@@ -148,14 +150,14 @@ pub fn with_batch(graph: &Graph, batch: usize) -> Result<Graph, TrainError> {
     }
 }
 
-/// Writes the step of a model whose batch is fixed.
+/// Writes the step of a model whose batch is fixed; so is that of the teacher whose layers it may
+/// imitate.
 pub(crate) fn step_graph(
     graph: &Graph,
-    objective: &Objective,
-    distil: Option<&Distil>,
-    freeze: &[String],
+    recipe: &Recipe,
+    teacher: Option<&Graph>,
 ) -> Result<StepGraph, TrainError> {
-    let frozen = Frozen::new(graph, freeze)?;
+    let frozen = Frozen::new(graph, &recipe.freeze)?;
     let form = for_training(graph, |node: &Node| frozen.layer(graph, node))?;
     let mut step = form.graph;
     let mut scores = logits(&step)?;
@@ -173,54 +175,21 @@ pub(crate) fn step_graph(
     let vector = TensorType { dtype: DType::F32, dims: vec![examples] };
     let targets = step.input(TARGETS, matrix.clone())?;
     let weights = step.input(WEIGHTS, vector)?;
-    let mut loss = losses::focal(&mut step, LOSS, scores, targets, Some(weights), objective.focal)?;
-    if let Some(distil) = distil {
-        let teacher = step.input(TEACHER, matrix)?;
-        let name = "bunjae.distillation";
-        let g = &mut step;
-        let (term, is_added) = match distil.method {
-            Method::Kd { temperature } => {
-                (losses::distillation(g, name, scores, teacher, temperature)?, false)
-            }
-            Method::Logits | Method::Noisy { .. } => {
-                (losses::mean_squared_error(g, name, scores, teacher)?, false)
-            }
-            Method::Dkd { temperature, alpha, beta } => {
-                let loss = losses::decoupled_distillation(
-                    g,
-                    name,
-                    scores,
-                    teacher,
-                    targets,
-                    temperature,
-                    alpha,
-                    beta,
-                )?;
-                (loss, true)
-            }
-            Method::Dist { temperature, beta, gamma } => {
-                let loss = losses::relation_distillation(
-                    g,
-                    name,
-                    scores,
-                    teacher,
-                    temperature,
-                    beta,
-                    gamma,
-                )?;
-                (loss, true)
-            }
-        };
-        let factors = if is_added { [1.0, 1.0] } else { [distil.labels, 1.0 - distil.labels] };
-        let terms = [(factors[0], loss), (factors[1], term)];
-        loss = losses::weighted_sum(&mut step, "bunjae.total", &terms)?;
+    let forward = step.clone();
+    let focal = recipe.objective.focal;
+    let mut loss = losses::focal(&mut step, LOSS, scores, targets, Some(weights), focal)?;
+    let mut features = Vec::new();
+    if let (Some(distil), Some(teacher)) = (&recipe.distil, teacher) {
+        let operands = Operands { scores, targets, loss };
+        let distilled = distil::add(&mut step, distil, operands, &forward, teacher, recipe.seed)?;
+        (loss, features) = (distilled.loss, distilled.features);
     }
     step.output(LOSS, loss)?;
     let trained: Vec<TensorId> = trainable_weights(&step, loss)
         .into_iter()
         .filter(|&id| !frozen.weight(&step.label(id)))
         .collect();
-    if trained.is_empty() {
+    if trained.iter().all(|&id| step.label(id).starts_with(REGRESSOR)) {
         return Err(TrainError::NothingToTrain);
     }
     let step = differentiate(&step, loss, &trained)?;
@@ -230,7 +199,7 @@ pub(crate) fn step_graph(
         let count = sizes.map(|(_, dim)| dim.fixed().unwrap_or(1)).product();
         Statistics { names, count }
     });
-    Ok(StepGraph { statistics: statistics.collect(), masks: form.masks, graph: step })
+    Ok(StepGraph { statistics: statistics.collect(), masks: form.masks, features, graph: step })
 }
 
 /// Adds the cross-entropy of a model's scores, the mean over the batch of `weight * loss`, as the output

@@ -15,6 +15,17 @@ use crate::number::{first_few_by, thousands};
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Pictures and classes")]
 pub(crate) struct Annotating {
+    #[command(flatten)]
+    pictures: PictureOptions,
+    /// What the output holds; logits go through a softmax
+    #[arg(long, value_enum, value_name = "KIND")]
+    scores: Option<ScoresArg>,
+}
+
+/// Options for the way from a picture to the input, and for the classes of the output.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Pictures and classes")]
+pub(crate) struct PictureOptions {
     /// The names of the classes, one a line in the order of the output, or a JSON list
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -50,9 +61,6 @@ pub(crate) struct Annotating {
     /// What each channel is divided by, or all
     #[arg(long, value_name = "NUMBERS", value_parser = numbers)]
     std: Option<Numbers>,
-    /// What the output holds; logits go through a softmax
-    #[arg(long, value_enum, value_name = "KIND")]
-    scores: Option<ScoresArg>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -154,42 +162,9 @@ impl Look {
 }
 
 impl Annotating {
-    /// Whether any of them is given.
-    pub(crate) fn is_given(&self) -> bool {
-        let Annotating {
-            labels,
-            preprocess,
-            picture,
-            fit,
-            filter,
-            colour,
-            layout,
-            range,
-            mean,
-            std,
-            scores,
-        } = self;
-        let pictures = picture.is_some() || fit.is_some() || filter.is_some() || colour.is_some();
-        let numbers = range.is_some() || mean.is_some() || std.is_some();
-        labels.is_some()
-            || preprocess.is_some()
-            || pictures
-            || layout.is_some()
-            || numbers
-            || scores.is_some()
-    }
-
     /// Whether nothing was asked for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.labels.is_none() && self.scores.is_none() && !self.changes_preprocessing()
-    }
-
-    fn changes_preprocessing(&self) -> bool {
-        let Annotating { preprocess, picture, fit, filter, colour, layout, .. } = self;
-        let shape = picture.is_some() || fit.is_some() || filter.is_some();
-        let order = colour.is_some() || layout.is_some();
-        let numbers = self.range.is_some() || self.mean.is_some() || self.std.is_some();
-        preprocess.is_some() || shape || order || numbers
+        self.scores.is_none() && self.pictures.is_empty()
     }
 
     /// What the options say and, where they say nothing, what the metadata `found` say, for a model
@@ -202,20 +177,67 @@ impl Annotating {
         found: Annotations,
         input: &[Option<usize>],
     ) -> Fallible<Annotations> {
-        let preprocess = match self.changes_preprocessing() {
-            true => Some(self.preprocessing(found.preprocess.clone(), Look::of(input))?),
-            false => None,
-        };
+        let preprocess = self.pictures.preprocess(found.preprocess.clone(), input)?;
         let scores = self.scores.map(|scores| match scores {
             ScoresArg::Logits => Scores::Logits,
             ScoresArg::Probabilities => Scores::Probabilities,
         });
-        let labels = self.labels.as_deref().map(read_labels).transpose()?;
+        let labels = self.pictures.labels()?;
         Ok(Annotations { preprocess, labels, scores }.or(found))
     }
 
+    /// The options that count, for the record of where a model comes from.
+    pub(crate) fn command(&self) -> String {
+        let given = [
+            ("labels", self.pictures.labels.is_some()),
+            ("preprocess", self.pictures.change_preprocessing()),
+            ("scores", self.scores.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, given)| *given);
+        given.map(|(name, _)| format!(" --{name}")).collect()
+    }
+}
+
+impl PictureOptions {
+    /// Whether nothing was asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_none() && !self.change_preprocessing()
+    }
+
+    fn change_preprocessing(&self) -> bool {
+        let PictureOptions { preprocess, picture, fit, filter, colour, layout, .. } = self;
+        let shape = picture.is_some() || fit.is_some() || filter.is_some();
+        let order = colour.is_some() || layout.is_some();
+        let numbers = self.range.is_some() || self.mean.is_some() || self.std.is_some();
+        preprocess.is_some() || shape || order || numbers
+    }
+
+    /// The names of the classes, where a file of them is given.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no list.
+    pub(crate) fn labels(&self) -> Fallible<Option<Labels>> {
+        self.labels.as_deref().map(read_labels).transpose()
+    }
+
+    /// What the options and, where they are silent, the record `found` say, for a model whose one input
+    /// has these dimensions.
+    ///
+    /// # Errors
+    /// Settings without meaning, a size that nobody gives.
+    pub(crate) fn preprocess(
+        &self,
+        found: Option<Preprocess>,
+        input: &[Option<usize>],
+    ) -> Fallible<Option<Preprocess>> {
+        match self.change_preprocessing() {
+            true => Ok(Some(self.changed(found, Look::of(input))?)),
+            false => Ok(found),
+        }
+    }
+
     /// The preset, or what is known already, with single settings changed.
-    fn preprocessing(&self, found: Option<Preprocess>, look: Option<Look>) -> Fallible<Preprocess> {
+    fn changed(&self, found: Option<Preprocess>, look: Option<Look>) -> Fallible<Preprocess> {
         let found = found.filter(|_| self.preprocess.is_none());
         let known = found.as_ref().map(|found| [found.width, found.height]);
         let seen = look.and_then(|look| Some([look.width?, look.height?]));
@@ -277,17 +299,6 @@ impl Annotating {
         }
         preprocess.check().map_err(Failure::new)?;
         Ok(preprocess)
-    }
-
-    /// The options that count, for the record of where a model comes from.
-    pub(crate) fn command(&self) -> String {
-        let given = [
-            ("labels", self.labels.is_some()),
-            ("preprocess", self.changes_preprocessing()),
-            ("scores", self.scores.is_some()),
-        ];
-        let given = given.into_iter().filter(|(_, given)| *given);
-        given.map(|(name, _)| format!(" --{name}")).collect()
     }
 }
 

@@ -1,37 +1,35 @@
 //! A run: epochs of steps, with a validation, a checkpoint and a line in the logs after each.
 
+mod state;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bunjae_data::augment::random_for;
 use bunjae_data::loader::{Batch, Batches, Loading};
 use bunjae_data::pictures::Pictures;
 use bunjae_engine::{CompileOptions, FlatMath, Input, Output, Segment, TrainingSession};
-use bunjae_ir::{Graph, Source};
-use bunjae_tensor::Tensor;
-use serde::{Deserialize, Serialize};
+use bunjae_ir::Graph;
 
 use crate::average::Average;
-use crate::checkpoint::Checkpoint;
+use crate::distil::{HINT, TEACHER, WARM_UP};
 use crate::error::TrainError;
-use crate::infer::{Predictor, validate};
+use crate::infer::validate;
 use crate::log::{EpochRecord, Log};
 use crate::optimiser::{Optimiser, Pace, Part};
 use crate::recipe::{Method, Recipe};
 use crate::schedule::Schedule;
-use crate::step::{LOSS, StepGraph, TARGETS, TEACHER, WEIGHTS, classes, step_graph, with_batch};
+use crate::step::{LOSS, StepGraph, TARGETS, WEIGHTS, classes, step_graph, with_batch};
 use crate::stop::{Metric, Watch};
 use crate::targets::Targets;
+use crate::teach::Teachers;
+
+pub use state::LAST;
+use state::{flat, with_weights};
 
 /// The share of a batch's statistics in the running ones, PyTorch's default.
 const MOMENTUM: f64 = 0.1;
-
-/// The file of the last epoch's state in a run's folder.
-pub const LAST: &str = "last.safetensors";
-
-/// The file of the best epoch's weights.
-const BEST: &str = "best.safetensors";
 
 /// What a run works with, beside its recipe.
 pub struct Materials {
@@ -54,6 +52,14 @@ pub struct Materials {
 /// What a run tells while it runs.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
+    /// The teachers were asked about pictures, before the first epoch: where pictures do not change,
+    /// once is enough.
+    Teachers {
+        /// Pictures done.
+        done: u64,
+        /// All pictures.
+        of: u64,
+    },
     /// A batch is done.
     Batch {
         /// The epoch, from 0.
@@ -87,20 +93,6 @@ pub struct Trained {
     pub stopped_early: bool,
 }
 
-/// What a checkpoint says beside its arrays.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    recipe: Recipe,
-    fingerprint: String,
-    /// The first epoch that is not done.
-    epoch: u64,
-    optimiser_steps: u64,
-    average_updates: u64,
-    watch: Watch,
-    best_epoch: u64,
-}
-
 /// A run in progress.
 pub struct Run {
     recipe: Recipe,
@@ -111,7 +103,7 @@ pub struct Run {
     math: FlatMath,
     schedule: Schedule,
     targets: Targets,
-    teachers: Vec<Predictor>,
+    teachers: Teachers,
     /// The running statistics by the names of their weights.
     running: BTreeMap<String, Vec<f32>>,
     average: Option<[Average; 2]>,
@@ -148,8 +140,18 @@ impl Run {
         if recipe.distil.is_some() == materials.teachers.is_empty() {
             return Err(TrainError::setting("teacher", "a method and a teacher go together"));
         }
+        let takes_hints =
+            recipe.distil.as_ref().is_some_and(|d| d.methods.iter().any(Method::takes_hints));
+        if takes_hints && materials.teachers.len() > 1 {
+            let what = format!("hints come from one teacher, not {}", materials.teachers.len());
+            return Err(TrainError::setting("teacher", what));
+        }
         let bound = with_batch(&materials.graph, recipe.batch)?;
-        let step = step_graph(&bound, &recipe.objective, recipe.distil.as_ref(), &recipe.freeze)?;
+        let mut guides = Vec::with_capacity(materials.teachers.len());
+        for teacher in &materials.teachers {
+            guides.push(with_batch(teacher, recipe.batch)?);
+        }
+        let step = step_graph(&bound, &recipe, guides.first())?;
         let options = CompileOptions { threads: materials.threads, ..CompileOptions::default() };
         let session = TrainingSession::new(&step.graph, &options)?;
         let math =
@@ -158,14 +160,8 @@ impl Run {
         let len = session.parameters().len();
         let optimiser = Optimiser::new(recipe.rule, recipe.decay, parts, len, math()?)?;
         let math = math()?;
-        let teachers = materials
-            .teachers
-            .iter()
-            .map(|teacher| Predictor::new(teacher, recipe.batch, materials.threads))
-            .collect::<Result<Vec<_>, _>>()?;
-        if let Some(other) = teachers.iter().map(Predictor::classes).find(|&n| n != outputs) {
-            return Err(TrainError::Classes { model: other, data: outputs });
-        }
+        let threads = materials.threads;
+        let teachers = Teachers::new(&guides, &step.features, &recipe, outputs, threads)?;
         let running = running_statistics(&materials.graph, &step)?;
         let flat = flat(&running);
         let average = match recipe.average {
@@ -232,6 +228,9 @@ impl Run {
     /// [`TrainError`]; what was done up to the last checkpoint is not lost.
     pub fn train(&mut self, progress: &mut dyn FnMut(&Event<'_>)) -> Result<Trained, TrainError> {
         let folder = self.materials.folder.clone();
+        let Materials { train, fingerprint, .. } = &self.materials;
+        let mut asked = |done, of| progress(&Event::Teachers { done, of });
+        self.teachers.prepare(&self.recipe, train, folder.as_deref(), fingerprint, &mut asked)?;
         let mut log = folder.as_deref().map(|folder| Log::open(folder, self.epoch)).transpose()?;
         let mut epochs = Vec::new();
         let mut stopped_early = false;
@@ -312,8 +311,9 @@ impl Run {
     fn forward_and_backward(&mut self, mut batch: Batch, momentum: f64) -> Result<f64, TrainError> {
         let weights = self.targets.prepare(batch.targets.elements_mut::<f32>()?);
         let pictures = batch.inputs.elements::<f32>()?;
-        let teacher = self.teach(pictures, batch.epoch, batch.index)?;
-        let masks = self.masks(batch.epoch, batch.index)?;
+        let lesson = self.teachers.teach(&batch)?;
+        let warm_up = [self.warm_up()];
+        let masks = self.masks(batch.epoch, batch.index);
         let targets = batch.targets.elements::<f32>()?;
         let inputs: Vec<Input<'_>> = self
             .session
@@ -322,8 +322,14 @@ impl Run {
             .map(|port| match port.name.as_str() {
                 TARGETS => Input::from(targets),
                 WEIGHTS => Input::from(weights.as_slice()),
-                TEACHER => Input::from(teacher.as_slice()),
-                name => Input::from(masks.get(name).map_or(pictures, Vec::as_slice)),
+                TEACHER => Input::from(lesson.logits.as_slice()),
+                WARM_UP => Input::from(&warm_up[..]),
+                name => {
+                    let number = name.strip_prefix(HINT).and_then(|number| number.parse().ok());
+                    let features = number.and_then(|number: usize| lesson.features.get(number));
+                    let other = features.or_else(|| masks.get(name));
+                    Input::from(other.map_or(pictures, Vec::as_slice))
+                }
             })
             .collect();
         let mut outputs: Vec<Output<'_>> =
@@ -336,6 +342,16 @@ impl Run {
         }
         self.follow_statistics(momentum);
         Ok(loss)
+    }
+
+    /// The weight of a term that grows in the first epochs.
+    fn warm_up(&self) -> f32 {
+        let methods = self.recipe.distil.iter().flat_map(|distil| &distil.methods);
+        let epochs = methods.into_iter().find_map(|method| match method {
+            Method::Dkd { warm_up, .. } => Some((*warm_up).max(1)),
+            _ => None,
+        });
+        epochs.map_or(1.0, |epochs| ((self.epoch + 1) as f64 / epochs as f64).min(1.0) as f32)
     }
 
     fn output(&self, name: &str) -> &[f32] {
@@ -364,26 +380,8 @@ impl Run {
         self.running = running;
     }
 
-    /// The mean of the teachers' logits, with noise where the method has it.
-    fn teach(&mut self, inputs: &[f32], epoch: u64, index: usize) -> Result<Vec<f32>, TrainError> {
-        let mut mean: Vec<f32> = Vec::new();
-        let count = self.teachers.len() as f32;
-        for teacher in &mut self.teachers {
-            let logits = teacher.logits(inputs)?;
-            mean.resize(logits.len(), 0.0);
-            mean.iter_mut().zip(logits).for_each(|(mean, logit)| *mean += logit / count);
-        }
-        if let Some(Method::Noisy { deviation }) = self.recipe.distil.map(|distil| distil.method) {
-            let mut random = random_for(self.recipe.seed ^ NOISE, epoch, index as u64);
-            for logit in &mut mean {
-                *logit = (f64::from(*logit) * (1.0 + deviation * random.normal())) as f32;
-            }
-        }
-        Ok(mean)
-    }
-
     /// Fresh masks of dropout.
-    fn masks(&self, epoch: u64, index: usize) -> Result<BTreeMap<String, Vec<f32>>, TrainError> {
+    fn masks(&self, epoch: u64, index: usize) -> BTreeMap<String, Vec<f32>> {
         let mut masks = BTreeMap::new();
         let mut random = random_for(self.recipe.seed ^ DROPOUT, epoch, index as u64);
         for mask in &self.step.masks {
@@ -395,7 +393,7 @@ impl Run {
                 .collect();
             masks.insert(mask.input.clone(), values);
         }
-        Ok(masks)
+        masks
     }
 
     /// A step of the optimiser, with the mean gradient of the last `batches` batches.
@@ -427,26 +425,6 @@ impl Run {
             running.update(&flat(&self.running), &self.math)?;
         }
         Ok(())
-    }
-
-    /// The trained weights and running statistics by name: the averages, where they are kept.
-    fn weights(&self) -> BTreeMap<String, Vec<f32>> {
-        let parameters = match &self.average {
-            Some([parameters, _]) => parameters.values(),
-            None => self.session.parameters(),
-        };
-        let segment = |segment: &Segment| {
-            let values = parameters[segment.start..segment.start + segment.len].to_vec();
-            (segment.name.clone(), values)
-        };
-        let mut weights: BTreeMap<String, Vec<f32>> =
-            self.session.segments().iter().map(segment).collect();
-        let running = match &self.average {
-            Some([_, running]) => unflat(running.values(), &self.running),
-            None => self.running.clone(),
-        };
-        weights.extend(running);
-        weights
     }
 
     /// The model as it is now.
@@ -492,99 +470,9 @@ impl Run {
             macro_f1: scores.as_ref().map(|scores| scores.mean.f1),
         })
     }
-
-    fn save(&self, folder: &Path, is_best: bool) -> Result<(), TrainError> {
-        let record = Record {
-            recipe: self.recipe.clone(),
-            fingerprint: self.materials.fingerprint.clone(),
-            epoch: self.epoch,
-            optimiser_steps: self.optimiser.steps(),
-            average_updates: self.average.as_ref().map_or(0, |[average, _]| average.updates()),
-            watch: self.watch.clone(),
-            best_epoch: self.best_epoch,
-        };
-        let mut arrays = BTreeMap::new();
-        arrays.insert(PARAMETERS.to_owned(), self.session.parameters().to_vec());
-        for (index, state) in self.optimiser.state().iter().enumerate() {
-            arrays.insert(format!("{STATE}{index}"), state.clone());
-        }
-        if let Some([parameters, running]) = &self.average {
-            arrays.insert(AVERAGES[0].to_owned(), parameters.values().to_vec());
-            arrays.insert(AVERAGES[1].to_owned(), running.values().to_vec());
-        }
-        for (prefix, values) in [(RUNNING, &self.running), (BEST_WEIGHTS, &self.best)] {
-            let named = values.iter().map(|(name, values)| (format!("{prefix}{name}"), values));
-            arrays.extend(named.map(|(name, values)| (name, values.clone())));
-        }
-        // The best weights are part of the last checkpoint, so that one renaming brings both up to
-        // date; the file of its own is for people.
-        Checkpoint { record: record.clone(), arrays }.write(&folder.join(LAST))?;
-        if is_best {
-            Checkpoint { record, arrays: self.best.clone() }.write(&folder.join(BEST))?;
-        }
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), TrainError> {
-        let Some(path) = self.materials.folder.as_ref().map(|folder| folder.join(LAST)) else {
-            return Ok(());
-        };
-        if !path.exists() {
-            return Ok(());
-        }
-        let Checkpoint { record, mut arrays } = Checkpoint::<Record>::read(&path)?;
-        let other = |what: &str| TrainError::Checkpoint {
-            path: path.clone(),
-            what: format!("it is of a run with {what}"),
-        };
-        if record.recipe != self.recipe {
-            return Err(other("other settings"));
-        }
-        if record.fingerprint != self.materials.fingerprint {
-            return Err(other("another model or other pictures"));
-        }
-        let mut take = |name: &str| arrays.remove(name).ok_or_else(|| other("fewer arrays"));
-        let parameters = take(PARAMETERS)?;
-        let own = self.session.parameters_mut();
-        if parameters.len() != own.len() {
-            return Err(other("other parameters"));
-        }
-        own.copy_from_slice(&parameters);
-        let state = (0..self.optimiser.state().len()).map(|index| take(&format!("{STATE}{index}")));
-        let state = state.collect::<Result<Vec<_>, _>>()?;
-        self.optimiser.restore(state, record.optimiser_steps)?;
-        if let Some(averages) = &mut self.average {
-            for (average, name) in averages.iter_mut().zip(AVERAGES) {
-                average.restore(take(name)?, record.average_updates)?;
-            }
-        }
-        for (name, running) in &mut self.running {
-            let values = take(&format!("{RUNNING}{name}"))?;
-            if values.len() != running.len() {
-                return Err(other("other running statistics"));
-            }
-            *running = values;
-        }
-        let best = arrays.iter().filter_map(|(name, values)| {
-            Some((name.strip_prefix(BEST_WEIGHTS)?.to_owned(), values.clone()))
-        });
-        self.best = best.collect();
-        self.best_epoch = record.best_epoch;
-        self.watch = record.watch;
-        self.epoch = record.epoch;
-        Ok(())
-    }
 }
 
-/// The names of arrays in a checkpoint.
-const PARAMETERS: &str = "parameters";
-const STATE: &str = "optimiser.";
-const AVERAGES: [&str; 2] = ["average.parameters", "average.running"];
-const RUNNING: &str = "running.";
-const BEST_WEIGHTS: &str = "best.";
-
-/// What keeps the numbers of noise and of dropout apart from those of the pictures.
-const NOISE: u64 = 0x006e_6f69_7365;
+/// What keeps the numbers of dropout apart from those of the pictures.
 const DROPOUT: u64 = 0x6472_6f70;
 
 /// The running statistics of the batch normalisations that are trained.
@@ -602,43 +490,4 @@ fn running_statistics(
         }
     }
     Ok(running)
-}
-
-/// All values in the order of their names.
-fn flat(values: &BTreeMap<String, Vec<f32>>) -> Vec<f32> {
-    values.values().flatten().copied().collect()
-}
-
-/// The inverse of [`flat`], for names and lengths as in `like`.
-fn unflat(values: &[f32], like: &BTreeMap<String, Vec<f32>>) -> BTreeMap<String, Vec<f32>> {
-    let mut rest = values;
-    let mut take = |count: usize| {
-        let (taken, after) = rest.split_at(count.min(rest.len()));
-        rest = after;
-        taken.to_vec()
-    };
-    like.iter().map(|(name, old)| (name.clone(), take(old.len()))).collect()
-}
-
-/// The graph with other numbers in the weights of these names.
-fn with_weights(graph: &Graph, weights: &BTreeMap<String, Vec<f32>>) -> Result<Graph, TrainError> {
-    let mut problem = None;
-    let changed = graph.map::<TrainError>(
-        |id, tensor| {
-            let values = match &graph.value(id).source {
-                Source::Weight { name, .. } => weights.get(name),
-                _ => None,
-            };
-            let Some(values) = values else { return tensor.clone() };
-            Tensor::from_slice(tensor.shape(), values).unwrap_or_else(|error| {
-                problem = Some(error);
-                tensor.clone()
-            })
-        },
-        |new, id, inputs| {
-            let node = graph.node(id);
-            Ok(new.push_multi(&node.name, node.op.clone(), inputs)?)
-        },
-    )?;
-    problem.map_or(Ok(changed), |error| Err(error.into()))
 }

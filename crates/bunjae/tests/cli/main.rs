@@ -19,3 +19,4 @@ mod prune_data;
 mod real_models;
 mod streams;
 mod support;
+mod train;

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::choices::{CourseArg, SparsityArg, word};
 use super::figures::{Learning, OracleReport};
 use super::refusals::gradual_failure;
-use crate::annotate::Annotating;
+use crate::annotate::PictureOptions;
 use crate::args::positive;
 use crate::command::train::Watcher;
 use crate::command::train::options::{Defaults, Extent, Teaching, threads};
@@ -96,7 +96,7 @@ pub(super) struct WithData {
     #[command(flatten)]
     teaching: Teaching,
     #[command(flatten)]
-    annotating: Annotating,
+    pictures: PictureOptions,
 }
 
 /// Every criterion, for the oracle.
@@ -146,7 +146,7 @@ impl WithData {
                 .hint("`--data DIR` names a folder of labelled pictures")
                 .hint("l1, l2, lamp, fpgm and bn-scale judge by the weights alone"));
         }
-        if self.data.is_none() && self.annotating.is_given() {
+        if self.data.is_none() && !self.pictures.is_empty() {
             let what = "how pictures become the input is said, but there are none";
             return Err(Failure::new(what)
                 .hint("`--data DIR` names them; `bunjae annotate` only writes it into the model"));
@@ -235,7 +235,7 @@ impl WithData {
     /// Opens and decodes the pictures.
     pub(super) fn ready(&self, graph: &Graph, seed: u64, output: &Output) -> Fallible<Ready> {
         let parts =
-            Parts::open(self.folder()?, (&self.teaching, &self.annotating), seed, graph, false)?;
+            Parts::open(self.folder()?, (&self.teaching, &self.pictures), seed, graph, false)?;
         let (model, data) = (bunjae_train::classes(graph)?, parts.train.classes.len());
         if model != data {
             return Err(EvidenceError::Classes { model, data }.into());

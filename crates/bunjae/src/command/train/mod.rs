@@ -1,5 +1,6 @@
 //! `bunjae train`, `bunjae finetune` and `bunjae distill`: one run, three ways to ask for it.
 
+mod distill;
 pub(super) mod options;
 pub(super) mod pictures;
 mod report;
@@ -8,21 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bunjae_data::{Annotations, Dataset, Labels, Preprocess};
+use bunjae_data::munge::Munge;
+use bunjae_data::pictures::Pictures;
+use bunjae_data::{Annotations, Dataset, Item, Labels, Preprocess, Source, Split};
 use bunjae_ir::Graph;
 use bunjae_train::recipe::{Distil, Method};
 use bunjae_train::{Event, Materials, Run, TrainError, Trained};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::annotate::scores_of;
-use crate::args;
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
 use crate::model;
 use crate::number::percent;
 use crate::output::Output;
 use crate::provenance::{self, Step};
+pub(crate) use distill::Distill;
 use options::{Defaults, Options};
 use pictures::Parts;
 use report::TrainReport;
@@ -59,134 +62,80 @@ pub(crate) struct Finetune {
     options: Options,
 }
 
-/// Train a model to imitate better ones
-///
-/// As `bunjae train`, with one or several teachers, whose logits are averaged. A teacher sees the
-/// same changed pictures as the student.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example: bunjae distill new.onnx --teacher large.onnx --data pictures -o small.onnx"
-)]
-pub(crate) struct Distill {
-    /// A model to imitate; may be repeated
-    #[arg(long, value_name = "FILE", required = true, help_heading = "Teacher")]
-    teacher: Vec<PathBuf>,
-    /// What is imitated
-    #[arg(long, value_enum, default_value = "kd", help_heading = "Teacher")]
-    method: MethodArg,
-    /// What logits are divided by, for kd, dkd [default: 4] and dist [default: 1]
-    #[arg(long, value_name = "T", help_heading = "Teacher")]
-    temperature: Option<f64>,
-    /// The share of the labels in the loss, for kd, logits and noisy
-    #[arg(long, value_name = "SHARE", value_parser = args::share, default_value = "0.5", help_heading = "Teacher")]
-    lambda: f64,
-    /// The weight of the first term of dkd (the target class) and dist (between classes)
-    /// [default: 1]
-    #[arg(long, value_name = "WEIGHT", help_heading = "Teacher")]
-    alpha: Option<f64>,
-    /// The weight of the second term of dkd (the other classes) [default: 8] and dist (between
-    /// pictures) [default: 1]
-    #[arg(long, value_name = "WEIGHT", help_heading = "Teacher")]
-    beta: Option<f64>,
-    /// The deviation of the noise of noisy
-    #[arg(long, value_name = "SIGMA", default_value_t = 0.1, help_heading = "Teacher")]
-    noise: f64,
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum MethodArg {
-    /// Softened probabilities (Hinton)
-    Kd,
-    /// The logits, by their squared error (Ba and Caruana)
-    Logits,
-    /// Logits with noise (Sau and Balasubramanian)
-    Noisy,
-    /// The target class and the others apart; with two classes the same as kd
-    Dkd,
-    /// Correlations between classes and between pictures
-    Dist,
-}
-
 impl Train {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
-        run("train", &self.options, &Defaults { rate: 4e-3 }, None, &[], output)
+        run("train", &self.options, &Defaults { rate: 4e-3 }, None, output)
     }
 }
 
 impl Finetune {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
-        run("finetune", &self.options, &Defaults { rate: 1.3e-3 }, None, &[], output)
+        run("finetune", &self.options, &Defaults { rate: 1.3e-3 }, None, output)
     }
 }
 
-impl Distill {
-    pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
-        let temperature = |usual: f64| self.temperature.unwrap_or(usual);
-        let weights = |usual: f64| (self.alpha.unwrap_or(1.0), self.beta.unwrap_or(usual));
-        let method = match self.method {
-            MethodArg::Kd => Method::Kd { temperature: temperature(4.0) },
-            MethodArg::Logits => Method::Logits,
-            MethodArg::Noisy => Method::Noisy { deviation: self.noise },
-            MethodArg::Dkd => {
-                let (alpha, beta) = weights(8.0);
-                Method::Dkd { temperature: temperature(4.0), alpha, beta }
-            }
-            MethodArg::Dist => {
-                let (beta, gamma) = weights(1.0);
-                Method::Dist { temperature: temperature(1.0), beta, gamma }
-            }
-        };
-        let distil = Distil { method, labels: self.lambda };
-        let defaults = Defaults { rate: 4e-3 };
-        run("distill", &self.options, &defaults, Some(distil), &self.teacher, output)
-    }
+/// What a student learns beside the labels.
+struct Lessons<'a> {
+    distil: Distil,
+    teachers: &'a [PathBuf],
+    unlabelled: &'a [PathBuf],
+    munge: Option<Munge>,
 }
 
 fn run(
     command: &str,
     options: &Options,
     defaults: &Defaults,
-    distil: Option<Distil>,
-    teachers: &[PathBuf],
+    lessons: Option<&Lessons<'_>>,
     output: &Output,
 ) -> Fallible<Outcome> {
     model::check_target(&options.output, Some(&options.model))?;
     let folder = work_folder(options)?;
-    let recipe = options.recipe(defaults, distil);
+    let recipe = options.recipe(defaults, lessons.map(|lessons| lessons.distil.clone()));
     recipe.check()?;
     let source = model::import(&options.model, output)?;
     let (teaching, seed) = (&options.teaching, options.seed);
-    let how = (teaching, &options.annotating);
-    let parts = Parts::open(&options.data, how, seed, &source, options.classes.is_some())?;
+    let (how, has_new_head) = ((teaching, &options.pictures), options.classes.is_some());
+    let mut parts = Parts::open(&options.data, how, seed, &source, has_new_head)?;
     let source = with_head(options, source, &parts.train)?;
-    let teachers = teachers
-        .iter()
-        .map(|path| teacher(path, &parts.preprocess, &parts.train, output))
-        .collect::<Fallible<Vec<Graph>>>()?;
-    if matches!(distil, Some(Distil { method: Method::Dkd { .. }, .. }))
-        && parts.train.classes.len() == 2
-    {
-        output.note("note: with two classes dkd teaches what kd does, as there is one other class");
+    let parent = model::sha256(&options.model)?;
+    let preprocess = parts.preprocess.clone();
+    // What a checkpoint belongs to, beside the recipe.
+    let mut inputs = format!("{parent} {}", serde_json::to_string(&preprocess).unwrap_or_default());
+    let mut teachers = Vec::new();
+    if let Some(lessons) = lessons {
+        for path in lessons.teachers {
+            teachers.push(teacher(path, &preprocess, &parts.train, output)?);
+            inputs.push_str(&format!(" {}", model::sha256(path)?));
+        }
+        for folder in lessons.unlabelled {
+            parts.add_unlabelled(folder)?;
+        }
+        warn_of_two_classes(&lessons.distil, parts.train.classes.len(), output);
     }
     let data = parts.fingerprint()?;
-    let preprocess = parts.preprocess.clone();
     let threads = options.threads();
-    let train = parts.train_pictures(teaching, threads, recipe.augment.crop.is_some(), output)?;
+    let is_cropped = recipe.augment.crop.is_some();
+    let mut train = parts.train_pictures(teaching, threads, is_cropped, output)?;
     let val = parts.val_pictures(teaching, threads, output)?;
+    let munge = lessons.and_then(|lessons| lessons.munge);
+    if let Some(munge) = &munge {
+        output.progress("growing pictures");
+        inputs.push_str(&format!(" {munge:?}"));
+        grow(&mut train, munge, seed, threads)?;
+    }
     let classes = train.dataset().classes.clone();
-    let parent = model::sha256(&options.model)?;
     let materials = Materials {
         graph: source.clone(),
         teachers,
         val: (!val.dataset().items.is_empty()).then(|| Arc::new(val)),
         train: Arc::new(train),
         folder: Some(folder.clone()),
-        fingerprint: format!("{parent} {data}"),
+        fingerprint: format!("{inputs} {data}"),
         threads,
     };
     let mut run = Run::new(recipe.clone(), materials, options.resume)?;
+    make_folder(&folder)?;
     if run.epoch() > 0 {
         output.note(&format!("note: goes on after epoch {}", run.epoch()));
     }
@@ -197,7 +146,7 @@ fn run(
     let mut watcher = Watcher::new(&recipe, output);
     let trained = run.train(&mut |event| watcher.hear(event))?;
     watcher.finish();
-    let command = options.command(command, &recipe);
+    let command = options.command(command, &recipe, munge.as_ref());
     let graph =
         annotated(&trained, preprocess, classes, (command.clone(), recipe.seed), parent, &data)?;
     model::save(&options.output, &graph)?;
@@ -205,17 +154,55 @@ fn run(
     Ok(Outcome::Done)
 }
 
-/// The folder of the run: made where it does not exist, refused where another run is in it.
+/// The folder of the run, refused where another run is in it.
 fn work_folder(options: &Options) -> Fallible<PathBuf> {
     let folder = options.work.clone().unwrap_or_else(|| options.output.with_extension("run"));
     let shown = folder.display();
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| Failure::new(format!("cannot make the folder {shown}: {error}")))?;
     if !options.resume && folder.join(bunjae_train::LAST).exists() {
         return Err(Failure::new(format!("{shown} holds a run already"))
             .hint("`--resume` goes on with it; `--work` names another folder"));
     }
     Ok(folder)
+}
+
+/// Makes the folder of the run, once nothing but the training can fail.
+fn make_folder(folder: &Path) -> Fallible<()> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Failure::new(format!("cannot make the folder {}: {error}", folder.display()))
+    })
+}
+
+/// Adds synthetic pictures without labels to those that are learnt from.
+fn grow(train: &mut Pictures, munge: &Munge, seed: u64, threads: usize) -> Fallible<()> {
+    let records = Arc::new(munge.grow(train, seed, threads)?);
+    let item = |index| Item {
+        source: Source::Record { records: Arc::clone(&records), index },
+        label: None,
+        split: Some(Split::Train),
+        group: None,
+    };
+    let items = (0..records.len()).map(item).collect();
+    Ok(train.extend(items)?)
+}
+
+/// Says what two classes leave of methods that compare more.
+fn warn_of_two_classes(distil: &Distil, classes: usize, output: &Output) {
+    if classes != 2 {
+        return;
+    }
+    for method in &distil.methods {
+        match method {
+            Method::Dkd { alpha, .. } => output.note(&format!(
+                "note: with two classes dkd is kd with the weight {alpha} beside the labels, as \
+                 there is one other class"
+            )),
+            Method::Dist { .. } => output.note(
+                "note: with two classes dist's relations between classes teach nearly nothing; \
+                 those between pictures do",
+            ),
+            _ => {}
+        }
+    }
 }
 
 fn with_head(options: &Options, graph: Graph, train: &Dataset) -> Fallible<Graph> {
@@ -244,6 +231,13 @@ fn teacher(
     if found.labels.is_some_and(|labels| labels.names() != train.classes) {
         let what = format!("the classes of {shown} are not those of the data, in the same order");
         return Err(Failure::new(what).hint("`bunjae inspect` shows its labels"));
+    }
+    let classes = bunjae_train::classes(&graph)
+        .map_err(|error| Failure::new(format!("{shown}: {error}")).maybe_hint(error.hint()))?;
+    if classes != train.classes.len() {
+        let data = train.classes.len();
+        let what = format!("{shown} tells {classes} classes apart, the pictures are of {data}");
+        return Err(Failure::new(what).hint("`bunjae finetune --classes` makes a teacher of it"));
     }
     Ok(graph)
 }
@@ -283,6 +277,7 @@ fn annotated(
 
 /// Shows how far a run is.
 pub(super) struct Watcher<'o> {
+    asking: Option<ProgressBar>,
     bar: Option<ProgressBar>,
     batch: usize,
     epochs: u64,
@@ -296,12 +291,25 @@ impl<'o> Watcher<'o> {
     pub(super) fn new(recipe: &bunjae_train::recipe::Recipe, output: &'o Output) -> Self {
         let (batch, epochs) = (recipe.batch, recipe.epochs);
         let (began, latest) = (Instant::now(), String::new());
-        Watcher { bar: None, batch, epochs, began, seen: 0, output, latest }
+        Watcher { asking: None, bar: None, batch, epochs, began, seen: 0, output, latest }
     }
 
     pub(super) fn hear(&mut self, event: &Event<'_>) {
         match event {
+            Event::Teachers { done, of } => {
+                let bar = self.asking.get_or_insert_with(|| {
+                    self.output.bar(*of as usize, "pictures shown to teachers")
+                });
+                bar.set_position(*done);
+                if done == of {
+                    bar.finish_and_clear();
+                }
+            }
             Event::Batch { epoch, done, of, loss } => {
+                // What came before was no training.
+                if self.seen == 0 {
+                    self.began = Instant::now();
+                }
                 let total = self.epochs * of;
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = self.output.bar(total as usize, "batches");

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bunjae_data::augment::{Augment, Mix, RandAugment, RandomCrop, Step};
+use bunjae_data::munge::Munge;
 use bunjae_data::sampler::Order;
 use bunjae_train::optimiser::{Betas, Rule};
 use bunjae_train::recipe::{ClassWeights, Distil, Objective, Recipe};
@@ -11,7 +12,7 @@ use bunjae_train::schedule::Course;
 use bunjae_train::stop::Metric;
 use clap::{Args, ValueEnum};
 
-use crate::annotate::Annotating;
+use crate::annotate::PictureOptions;
 use crate::args::{self, positive};
 
 /// What differs between the commands.
@@ -58,7 +59,7 @@ pub(crate) struct Options {
 
     /// How often all pictures are seen
     #[arg(long, value_name = "N", default_value_t = 24, help_heading = "Steps")]
-    epochs: u64,
+    pub(super) epochs: u64,
     /// Pictures in a batch
     #[arg(long, value_name = "N", value_parser = positive, default_value = "32", help_heading = "Steps")]
     batch: NonZeroUsize,
@@ -66,7 +67,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(super) teaching: Teaching,
     #[command(flatten)]
-    pub(super) annotating: Annotating,
+    pub(super) pictures: PictureOptions,
 }
 
 /// How a model is trained, whatever for; `bunjae prune` has these options as well, which mean nothing
@@ -310,11 +311,13 @@ impl Options {
         self.teaching.recipe(extent, defaults, distil)
     }
 
-    /// The command with every setting that counts, as the JSON of the recipe.
-    pub(super) fn command(&self, command: &str, recipe: &Recipe) -> String {
+    /// The command with every setting that counts, as the JSON of the recipe, and what is grown.
+    pub(super) fn command(&self, command: &str, recipe: &Recipe, munge: Option<&Munge>) -> String {
         let settings = serde_json::to_string(recipe).unwrap_or_default();
         let recalibrate = if self.teaching.recalibrate_bn { " --recalibrate-bn" } else { "" };
         let classes = self.classes.map(|classes| format!(" --classes {classes}"));
-        format!("{command}{}{recalibrate} {settings}", classes.unwrap_or_default())
+        let munge = munge.and_then(|munge| serde_json::to_string(munge).ok());
+        let munge = munge.map(|munge| format!(" --munge {munge}")).unwrap_or_default();
+        format!("{command}{}{recalibrate}{munge} {settings}", classes.unwrap_or_default())
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use bunjae_data::pictures::{Keep, Pictures, Reading};
 use bunjae_data::split::{Shares, split};
-use bunjae_data::{Annotations, ContentHash, Dataset, Preprocess, Split, layout};
+use bunjae_data::{Annotations, ContentHash, Dataset, Item, Labels, Preprocess, Split, layout};
 use bunjae_ir::Graph;
 
 use super::options::Teaching;
-use crate::annotate::{Annotating, input_dims};
+use crate::annotate::{PictureOptions, input_dims};
 use crate::failure::{Failure, Fallible};
 use crate::output::Output;
 
@@ -25,20 +25,33 @@ impl Parts {
     /// same, unless the model gets a new head.
     pub(in crate::command) fn open(
         data: &Path,
-        (teaching, annotating): (&Teaching, &Annotating),
+        (teaching, pictures): (&Teaching, &PictureOptions),
         seed: u64,
         graph: &Graph,
         has_new_head: bool,
     ) -> Fallible<Parts> {
         let found = Annotations::read(&graph.metadata).map_err(Failure::new)?;
-        let preprocess = preprocessing(annotating, graph, found.clone())?;
+        let preprocess = preprocessing(pictures, graph, found.preprocess)?;
         let mut dataset = layout::open(data)?;
         dataset.check_trainable()?;
-        if !has_new_head {
-            order_classes(&mut dataset, &found);
+        match (pictures.labels()?, found.labels) {
+            (Some(labels), _) => order_classes(&mut dataset, &labels).map_err(unnamed)?,
+            // Other classes than the model's need a new head, and have an order of their own.
+            (None, Some(labels)) if !has_new_head => {
+                let _other_classes = order_classes(&mut dataset, &labels);
+            }
+            _ => {}
         }
         let (train, val) = parts(dataset, teaching.val_share, seed)?;
         Ok(Parts { preprocess, train, val })
+    }
+
+    /// Adds the pictures in a folder and below to those that are learnt from, without labels.
+    pub(in crate::command) fn add_unlabelled(&mut self, folder: &Path) -> Fallible<()> {
+        let found = layout::unlabelled(folder)?;
+        let items = found.items.into_iter();
+        self.train.items.extend(items.map(|item| Item { split: Some(Split::Train), ..item }));
+        Ok(())
     }
 
     /// SHA-256 over the content and the label of every picture, in hexadecimal.
@@ -90,12 +103,12 @@ impl Parts {
 /// What the options, then the metadata, say; for a model that says nothing, ImageNet's mean and
 /// deviation on the stretched picture.
 fn preprocessing(
-    annotating: &Annotating,
+    pictures: &PictureOptions,
     graph: &Graph,
-    found: Annotations,
+    found: Option<Preprocess>,
 ) -> Fallible<Preprocess> {
     let dims = input_dims(graph);
-    if let Some(preprocess) = annotating.annotations(found, &dims)?.preprocess {
+    if let Some(preprocess) = pictures.preprocess(found, &dims)? {
         return Ok(preprocess);
     }
     match *dims.as_slice() {
@@ -109,17 +122,23 @@ fn preprocessing(
     }
 }
 
-/// Gives the data's classes the order of the model's, where they are the same.
-fn order_classes(dataset: &mut Dataset, found: &Annotations) {
-    let Some(labels) = &found.labels else { return };
+/// Gives the data's classes the order of these names, of which the data may lack some. A class of the
+/// data that is none of them is the error.
+fn order_classes(dataset: &mut Dataset, labels: &Labels) -> Result<(), String> {
     let names = labels.names();
-    let place = |class: &String| names.iter().position(|name| name == class);
-    let places: Option<Vec<usize>> = dataset.classes.iter().map(place).collect();
-    let Some(places) = places.filter(|places| places.len() == names.len()) else { return };
+    let place =
+        |class: &String| names.iter().position(|name| name == class).ok_or_else(|| class.clone());
+    let places: Vec<usize> = dataset.classes.iter().map(place).collect::<Result<_, _>>()?;
     dataset.classes = names.to_vec();
     for item in &mut dataset.items {
         item.label = item.label.and_then(|label| places.get(label).copied());
     }
+    Ok(())
+}
+
+fn unnamed(class: String) -> Failure {
+    Failure::new(format!("the data has the class `{class}`, which `--labels` does not name"))
+        .hint("`bunjae data inspect` lists the classes")
 }
 
 /// Train and val; made from train where the data has no val, and from all where it has no splits.
