@@ -13,7 +13,7 @@ use crate::error::{KernelError, require, require_len};
 pub const TAIL: usize = 32;
 
 /// Planes start at multiples of this many elements: one cache line.
-const ALIGN: usize = 16;
+pub(crate) const ALIGN: usize = 16;
 
 /// Zeros that a tensor keeps around each plane, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

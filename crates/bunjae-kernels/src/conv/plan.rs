@@ -13,6 +13,7 @@ use super::{ConvForm, ConvSpec, Tail};
 use crate::isa::Isa;
 use crate::output::part;
 use crate::packing::Packing;
+use crate::planar::ALIGN;
 use crate::simd::{Entry, MAX_LANES};
 
 pub(super) enum Plan {
@@ -84,7 +85,8 @@ pub(super) struct WinogradPlan {
     /// Tiles per row and rows of tiles.
     pub(super) across: usize,
     pub(super) down: usize,
-    /// Tiles of the largest band, with room for whole vectors past it.
+    /// Tiles of the largest band, in whole vectors. A vector that begins in a row may end in the
+    /// next, which is written later, or behind the last row of a position.
     pub(super) row: usize,
     /// A row of the input below its padding.
     pub(super) zeros: Vec<f32>,
@@ -221,6 +223,9 @@ fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     spec.k() as f64 * sums + 2.0 * rounds * (pixels * vectors) as f64 + copy_cost(copied, isa)
 }
 
+/// Elements of weights that a second-level cache of 512 KiB holds.
+const CACHED_WEIGHTS: usize = 128 * 1024;
+
 fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let [down, across] = spec.size.map(|x| x.div_ceil(TILE));
     let (ic, oc) = (spec.input.channels, spec.output.channels);
@@ -228,8 +233,10 @@ fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let products = (POSITIONS * ic) as f64 * best_cap(spec, isa, vectors, 1).1;
     // Operations per vector of tiles as counted in the bodies; vectors do not span rows of tiles.
     let transforms = (down * across.div_ceil(isa.lanes())) as f64 * (270 * ic + 230 * oc) as f64;
-    // Patches, products and the larger weights come from the second-level cache or beyond.
-    1.25 * products + transforms
+    // Patches and products come from the second-level cache; weights that do not fit it come from
+    // beyond, once, and that is not hidden: four elements take the time of two operations.
+    let weights = (POSITIONS * ic * oc).saturating_sub(CACHED_WEIGHTS) as f64;
+    1.25 * products + transforms + 0.5 * weights
 }
 
 /// Whether the form wants a strided input split by phases.
@@ -313,15 +320,26 @@ impl DepthwisePlan {
     }
 }
 
-/// Elements of patches that a band may have: half of a second-level cache of one megabyte.
-const PATCHES_LEN: usize = 128 * 1024;
+/// Elements of patches that a band may have. All weights pass by once per band: few of them stay in
+/// the second-level cache beside the patches, so smaller bands are better; many come from beyond it
+/// each time, so larger bands are better, even such as fill the cache. The bounds are from layers of
+/// 3 to 512 channels on AVX2 with 512 KiB of second-level cache, where halving or doubling a value
+/// cost up to a third.
+fn patches_len(weights: usize) -> usize {
+    match weights >> 10 {
+        0..40 => 32 << 10,
+        40..160 => 64 << 10,
+        _ => 128 << 10,
+    }
+}
 
 impl WinogradPlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa) -> WinogradPlan {
         let [down, across] = spec.size.map(|x| x.div_ceil(TILE));
         let ic = spec.input.channels;
         let tiles = |bands: usize| down.div_ceil(bands) * across;
-        let fits = |bands: usize| POSITIONS * ic * tiles(bands) <= PATCHES_LEN;
+        let limit = patches_len(POSITIONS * ic * spec.output.channels);
+        let fits = |bands: usize| POSITIONS * ic * tiles(bands) <= limit;
         let bands = (1..=down)
             .filter(|bands| fits(*bands) || *bands == down)
             .min_by_key(|bands| bands * tiles(*bands).div_ceil(isa.lanes()))
@@ -333,7 +351,7 @@ impl WinogradPlan {
         let cap = best_cap(spec, isa, vectors, 1).0;
         let channels = spec.output.channels;
         let count = channels.div_ceil(cap);
-        let row = tiles(bands).next_multiple_of(MAX_LANES) + MAX_LANES;
+        let row = tiles(bands).next_multiple_of(isa.lanes());
         WinogradPlan {
             blocks: (0..count).map(|b| part(channels, count, b)).collect(),
             bands,
@@ -352,14 +370,21 @@ impl WinogradPlan {
         self.bands * self.chunks
     }
 
+    /// Distance between the positions of `channels` rows of tiles, with room for a vector past the
+    /// last: an odd number of cache lines. The transforms touch all positions in turn, and if they lay a power of two apart, as they would
+    /// with 64 channels, all would fall into the same few sets of the cache.
+    pub(super) fn position(&self, channels: usize) -> usize {
+        ((channels * self.row + MAX_LANES).div_ceil(ALIGN) | 1) * ALIGN
+    }
+
     /// Elements of the transformed patches of a band.
     pub(super) fn patches_len(&self, channels: usize) -> usize {
-        POSITIONS * channels * self.row
+        POSITIONS * self.position(channels)
     }
 
     /// Elements of scratch memory.
     pub(super) fn scratch_len(&self, channels: usize) -> usize {
-        let products = POSITIONS * MAX_MR * self.row;
+        let products = POSITIONS * self.position(MAX_MR);
         buffer_len(self.across) + self.patches_len(channels) + products
     }
 }

@@ -326,7 +326,7 @@ impl Conv {
         let (inputs, lanes) = (self.spec.input.channels, self.isa.lanes());
         let (buffer, rest) = scratch.split_at_mut(buffer_len(plan.across));
         let (patches, products) = rest.split_at_mut(plan.patches_len(inputs));
-        let position = inputs * plan.row;
+        let position = plan.position(inputs);
         for channel in 0..inputs {
             let input = self.input_pointer(view, image, channel);
             for (i, tile_row) in tile_rows.clone().enumerate() {
@@ -354,7 +354,7 @@ impl Conv {
         let tiles = (tile_rows.len() * plan.across).next_multiple_of(lanes);
         for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
             let mr = block.len();
-            let product_position = mr * plan.row;
+            let product_position = plan.position(mr);
             let mut next = 0;
             for (size, count) in even_tiles(tiles / lanes, max_nr(self.isa, mr)) {
                 let args = ProductArgs {
