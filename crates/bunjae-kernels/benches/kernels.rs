@@ -4,9 +4,11 @@
 //! of several medians in microseconds, the rate in GMAC/s (for kernels without products, in
 //! billions of elements read and written per second), and the share of the peak that this core
 //! reaches with all operands in registers. The filter is a part of the kernel's or layer's name.
+//! With `--widths` it prints tables of convolutions of many widths instead.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line program")]
 
 mod training;
+mod widths;
 
 use std::time::{Duration, Instant};
 
@@ -138,8 +140,18 @@ impl Bench {
     }
 
     fn convolution(&self, kernel: Kernel, form: ConvForm, layer: &Layer) {
-        let &(name, [ic, oc], [h, w], k, stride, groups, tail) = layer;
-        // As an engine lays it out: strided convolutions copy their input unless depthwise.
+        let spec = self.spec(layer, Some(form));
+        let forms = Conv::forms(&spec, self.isa).unwrap();
+        if !forms.contains(&form) {
+            return;
+        }
+        let note = if forms[0] == form { "chosen" } else { "" };
+        self.report(kernel, layer.0, self.seconds(&spec), spec.macs() as f64, note);
+    }
+
+    /// As an engine lays it out: strided convolutions copy their input unless depthwise.
+    fn spec(&self, layer: &Layer, form: Option<ConvForm>) -> ConvSpec {
+        let &(_, [ic, oc], [h, w], k, stride, groups, tail) = layer;
         let copied = stride > 1 && groups == 1;
         let halo = Halo::uniform(if copied { 0 } else { k / 2 });
         let input = Planar::new(1, ic, h, w, halo);
@@ -149,27 +161,28 @@ impl Bench {
             Tail::MaxPool2 => Planar::new(1, oc, size[0] / 2, size[1] / 2, halo),
             Tail::GlobalAverage => Planar::new(1, oc, 1, 1, Halo::default()),
         };
-        let spec = ConvSpec {
+        ConvSpec {
             size,
             stride: [stride, stride],
             padding: [k / 2, k / 2],
             groups,
             activation: Activation::Relu,
             tail,
-            form: Some(form),
+            form,
             ..ConvSpec::new(input, output, [k, k])
-        };
-        let forms = Conv::forms(&spec, self.isa).unwrap();
-        if !forms.contains(&form) {
-            return;
         }
-        let conv = Conv::new(spec, self.isa).unwrap();
-        let packed = conv.pack(&values(oc * ic / groups * k * k)).unwrap();
+    }
+
+    fn seconds(&self, spec: &ConvSpec) -> f64 {
+        let conv = Conv::new(*spec, self.isa).unwrap();
+        let (ic, oc) = (spec.input.channels, spec.output.channels);
+        let products = ic / spec.groups * spec.kernel[0] * spec.kernel[1];
+        let packed = conv.pack(&values(oc * products)).unwrap();
         let weights = AlignedVec::from(packed.as_slice());
-        let mut x = values(input.len());
-        input.clear_halo(&mut x).unwrap();
+        let mut x = values(spec.input.len());
+        spec.input.clear_halo(&mut x).unwrap();
         let bias = values(oc);
-        let mut out = AlignedVec::zeroed(output.len());
+        let mut out = AlignedVec::zeroed(spec.output.len());
         let mut workspace = AlignedVec::zeroed(conv.workspace_len());
         let mut scratch = AlignedVec::zeroed(conv.scratch_len());
         let inputs = ConvInputs {
@@ -179,10 +192,7 @@ impl Bench {
             slopes: None,
             residual: None,
         };
-        let seconds =
-            measure(|| conv.run(&inputs, &mut out, &mut workspace, &mut scratch).unwrap());
-        let note = if forms[0] == form { "chosen" } else { "" };
-        self.report(kernel, name, seconds, spec.macs() as f64, note);
+        measure(|| conv.run(&inputs, &mut out, &mut workspace, &mut scratch).unwrap())
     }
 
     fn linear(&self, kernel: Kernel, sizes: &[(&str, usize, usize, usize)]) {
@@ -305,10 +315,12 @@ fn moved(size: usize) -> Planar {
 fn main() {
     let mut filter = String::new();
     let mut only = None;
+    let mut widths = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => {}
+            "--widths" => widths = true,
             "--isa" => only = arguments.next().and_then(|name| Isa::from_name(&name)),
             other => filter = other.to_owned(),
         }
@@ -317,6 +329,10 @@ fn main() {
         let peak = multiply_add_peak(isa, Duration::from_millis(200)).unwrap();
         println!("{:<9} peak {:.1} GMAC/s", isa.name(), peak / 1e9);
         let bench = Bench { filter: filter.clone(), isa, peak };
+        if widths {
+            bench.widths();
+            continue;
+        }
         for kernel in Kernel::ALL {
             bench.kernel(*kernel);
         }
