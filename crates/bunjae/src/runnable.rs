@@ -11,7 +11,7 @@ use bunjae_engine::{
     ArtefactError, CompileError, CompileOptions, Isa, LoadOptions, Model, Network, OpenError,
     OpenProblem, Port,
 };
-use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
+use bunjae_ir::{Bindings, Dim, DimExpr, Graph, GraphError, ShapeError};
 use bunjae_tensor::{DType, Element, Random, Tensor, TensorError};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -159,7 +159,11 @@ impl Runnable {
             CompileError::Isa(_) => Failure::new(error).hint(BEST_ISA),
             _ => {
                 let hint = match error {
-                    CompileError::Memory { .. } => Some("choose a smaller batch or picture"),
+                    CompileError::Memory { .. }
+                    | CompileError::Graph(GraphError::Node {
+                        source: ShapeError::TooLarge(_),
+                        ..
+                    }) => Some("choose a smaller batch or picture"),
                     _ => None,
                 };
                 let (shown, error) = (self.path.display(), without_hint(error));

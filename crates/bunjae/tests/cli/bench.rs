@@ -113,6 +113,8 @@ fn what_cannot_be_measured_is_refused() {
         "bench tiny.onnx --against tract",
         "bench any.onnx",
         "bench one.onnx --batch 2",
+        "bench tiny.onnx --batch 8000000",
+        "bench tiny.onnx --batch 80000000",
         "bench nowhere.onnx",
         "bench empty.onnx",
     ]);

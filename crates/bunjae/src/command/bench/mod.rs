@@ -59,7 +59,14 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", value_parser = positive, default_value = "100", help_heading = "Protocol")]
     runs: NonZeroUsize,
     /// And at least so many seconds
-    #[arg(long, value_name = "S", value_parser = seconds, default_value = "1", help_heading = "Protocol")]
+    #[arg(
+        long,
+        value_name = "S",
+        value_parser = seconds,
+        allow_negative_numbers = true,
+        default_value = "1",
+        help_heading = "Protocol"
+    )]
     seconds: f64,
     /// Runs that do not count, before the others
     #[arg(long, value_name = "N", default_value = "10", help_heading = "Protocol")]
