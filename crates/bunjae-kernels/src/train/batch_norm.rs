@@ -298,8 +298,10 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
                 let n = (pairs - x).min(l);
                 let mut largest = [S::zero(); 2];
                 for (largest, row) in largest.iter_mut().zip(rows) {
-                    let v = load_pair::<S>(row.add(2 * x), 2 * n);
-                    let [lo, hi] = v.map(|v| slope.value(S::fma(v, scale, shift)));
+                    // Without a closure, which would not be compiled for the instruction set.
+                    let [lo, hi] = load_pair::<S>(row.add(2 * x), 2 * n);
+                    let lo = slope.value(S::fma(lo, scale, shift));
+                    let hi = slope.value(S::fma(hi, scale, shift));
                     let (even, odd) = S::deinterleave(lo, hi);
                     *largest = S::max_nan(even, odd);
                 }
