@@ -110,35 +110,39 @@ impl Case {
         });
         let input = Guarded::input(x.planar(self.input_halo), &x, self.misalignment);
         let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
-        let grad = ConvWeightGrad::new(self.spec(input.planar, gradient.planar), isa).unwrap();
-        let mut workspace = vec![f32::NAN; grad.workspace_len()];
-        let mut scratch = vec![f32::NAN; grad.scratch_len()];
-        let mut got = vec![-7.0; want.len() + 3];
-        grad.run(input.slice(), gradient.slice(), &mut got, &mut workspace, &mut scratch).unwrap();
-        let context = format!("{isa} {self:?}");
-        for (i, want) in want.iter().enumerate() {
-            let tolerance =
-                6e-8 * (8.0 + (terms[i] as f64).sqrt()) * (terms[i] as f64).sqrt() + 1e-9;
-            let error = (f64::from(got[i]) - want).abs();
-            assert!(error <= tolerance, "{context}: weight {i}: {} for {want}", got[i]);
-        }
-        assert_eq!(got[want.len()..], [-7.0; 3], "{context}: written outside");
-
-        let mut again = vec![-7.0; got.len()];
-        let out = Output::new(&mut again);
-        workspace.fill(f32::NAN);
-        let work = Output::new(&mut workspace);
-        for (stage, tasks) in grad.stages().into_iter().enumerate() {
-            for task in (0..tasks).rev() {
-                let (x, dy) = (input.slice(), gradient.slice());
-                // SAFETY: one task at a time, stages in order.
-                let run = unsafe {
-                    grad.run_tasks(stage, task..task + 1, x, dy, out, work, &mut scratch)
-                };
-                run.unwrap();
+        for over_channels in [false, true] {
+            let spec = self.spec(input.planar, gradient.planar);
+            let grad = ConvWeightGrad::with_form(spec, over_channels, isa).unwrap();
+            let mut workspace = vec![f32::NAN; grad.workspace_len()];
+            let mut scratch = vec![f32::NAN; grad.scratch_len()];
+            let mut got = vec![-7.0; want.len() + 3];
+            grad.run(input.slice(), gradient.slice(), &mut got, &mut workspace, &mut scratch)
+                .unwrap();
+            let context = format!("{isa} {} {self:?}", grad.form());
+            for (i, want) in want.iter().enumerate() {
+                let tolerance =
+                    6e-8 * (8.0 + (terms[i] as f64).sqrt()) * (terms[i] as f64).sqrt() + 1e-9;
+                let error = (f64::from(got[i]) - want).abs();
+                assert!(error <= tolerance, "{context}: weight {i}: {} for {want}", got[i]);
             }
+            assert_eq!(got[want.len()..], [-7.0; 3], "{context}: written outside");
+
+            let mut again = vec![-7.0; got.len()];
+            let out = Output::new(&mut again);
+            workspace.fill(f32::NAN);
+            let work = Output::new(&mut workspace);
+            for (stage, tasks) in grad.stages().into_iter().enumerate() {
+                for task in (0..tasks).rev() {
+                    let (x, dy) = (input.slice(), gradient.slice());
+                    // SAFETY: one task at a time, stages in order.
+                    let run = unsafe {
+                        grad.run_tasks(stage, task..task + 1, x, dy, out, work, &mut scratch)
+                    };
+                    run.unwrap();
+                }
+            }
+            assert_eq!(again, got, "{context}");
         }
-        assert_eq!(again, got, "{context}");
     }
 
     fn check_input(&self, isa: Isa, seed: u64) {

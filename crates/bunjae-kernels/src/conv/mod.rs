@@ -16,7 +16,6 @@
 mod channel;
 mod depthwise;
 mod epilogue;
-mod grad_tile;
 mod input_grad;
 mod pixel;
 mod plan;

@@ -1,10 +1,9 @@
-//! The gradient of a convolution's weights.
+//! The pixel form of the weight gradient: vectors run over pixels.
 //!
-//! `dw[o][i][ky][kx]` is the sum over images and pixels of `dy[o][p]` times the input that pixel
-//! `p` sees through that tap. On padded planes it is, for each weight, one dot product of two runs
-//! of pixels: the gradient's plane, and the input's shifted by the tap's offset. Where the rows of
-//! both are the same distance apart, with zeros between them, a run is a whole plane. A strided
-//! input is first copied and split by phases, as the forward convolution does.
+//! On padded planes a weight's gradient is one dot product of two runs of pixels: the gradient's
+//! plane, and the input's shifted by the tap's offset. Where the rows of both are the same distance
+//! apart, with zeros between them, a run is a whole plane. A strided input is first copied and split
+//! by phases, as the forward convolution does.
 //!
 //! Blocking: a chunk of about [`CHUNK`] pixels (part of a plane, or the planes of several images) of
 //! one tile's channels of the gradient stays in the first-level cache while the products of
@@ -14,17 +13,14 @@
 
 use std::ops::Range;
 
-use super::grad_tile::{GradArgs, grad_tile, max_channels, max_products};
-use super::source::{CopyArgs, CopyPlane, Source};
-use super::{ConvSpec, MAX_TASKS, Tail};
-use crate::activation::Activation;
-use crate::error::{KernelError, require, require_len};
+use super::super::source::{CopyArgs, CopyPlane, Source};
+use super::super::{ConvSpec, MAX_TASKS, even_tiles};
+use super::Operands;
+use super::pixel_tile::{GradArgs, grad_tile, max_channels, max_products};
 use crate::isa::Isa;
-use crate::output::{Output, part};
+use crate::output::part;
 use crate::planar::{Planar, TAIL};
 use crate::simd::{Entry, entry};
-
-const NAME: &str = "conv weight gradient";
 
 /// Pixels of a chunk: with four channels of the gradient, half of a first-level cache of 32 KiB.
 const CHUNK: usize = 1024;
@@ -37,7 +33,7 @@ const BLOCK: usize = 64 * 1024;
 const PARTIAL_SUMS: usize = 1 << 20;
 
 /// A prepared weight gradient.
-pub struct ConvWeightGrad {
+pub(super) struct PixelForm {
     spec: ConvSpec,
     isa: Isa,
     source: Source,
@@ -61,21 +57,9 @@ struct Chunk {
     pixels: Range<usize>,
 }
 
-impl ConvWeightGrad {
-    /// Prepares the weight gradient of the convolution `spec`, in which `input` is the layout of
-    /// the convolution's input and `output` that of the gradient of its result. Activation,
-    /// residual, tail and form must be the plain ones of [`ConvSpec::new`].
-    ///
-    /// # Errors
-    /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] if the spec contradicts
-    /// itself.
-    pub fn new(spec: ConvSpec, isa: Isa) -> Result<ConvWeightGrad, KernelError> {
-        isa.require()?;
-        spec.check()?;
-        let plain = spec.activation == Activation::Identity
-            && spec.residual.is_none()
-            && spec.tail == Tail::Store;
-        require(NAME, plain, || format!("an epilogue in {spec:?}"))?;
+impl PixelForm {
+    /// Prepares a gradient whose `spec` has been checked.
+    pub(super) fn new(spec: ConvSpec, isa: Isa) -> PixelForm {
         let gradient = &spec.output;
         let source = Source::new(&spec, true, gradient.row_stride);
         let zero_gap = |p: &Planar| p.row_stride - p.width <= p.halo.left.max(p.halo.right);
@@ -98,7 +82,7 @@ impl ConvWeightGrad {
             (PARTIAL_SUMS / weights).max(1)
         };
         let blocks = spec.input.images.min(MAX_TASKS).min(most);
-        Ok(ConvWeightGrad {
+        PixelForm {
             copy_plane: entry::<CopyPlane, CopyArgs>(isa),
             offsets: source.offsets(spec.group_inputs()),
             parts: MAX_TASKS.div_ceil(blocks).min(tiles.len()),
@@ -109,12 +93,7 @@ impl ConvWeightGrad {
             rows,
             pixels,
             blocks,
-        })
-    }
-
-    /// The convolution whose weights' gradient this is.
-    pub fn spec(&self) -> &ConvSpec {
-        &self.spec
+        }
     }
 
     /// Whether stage 0 copies the input; where a group is one channel, planes are copied one by one
@@ -131,23 +110,27 @@ impl ConvWeightGrad {
         if self.copies_first() { self.source.len } else { 0 }
     }
 
-    /// Number of weights.
-    pub fn weights_len(&self) -> usize {
+    fn weights_len(&self) -> usize {
         self.spec.output.channels * self.spec.k()
     }
 
-    /// Elements of workspace shared by all tasks of a run.
-    pub fn workspace_len(&self) -> usize {
+    /// Elements of the input that are read.
+    pub(super) fn input_len(&self) -> usize {
+        match &self.source.copy {
+            None => self.source.len - TAIL,
+            Some(_) => self.spec.input.end(),
+        }
+    }
+
+    pub(super) fn workspace_len(&self) -> usize {
         self.copy_len() + if self.blocks > 1 { self.blocks * self.weights_len() } else { 0 }
     }
 
-    /// Elements of scratch memory each thread needs.
-    pub fn scratch_len(&self) -> usize {
+    pub(super) fn scratch_len(&self) -> usize {
         if self.copies_planes() { self.source.channel_stride + TAIL } else { 0 }
     }
 
-    /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
-    pub fn stages(&self) -> [usize; 3] {
+    pub(super) fn stages(&self) -> [usize; 3] {
         let copies = match &self.source.copy {
             Some(copy) if self.copies_first() => copy.planes().min(MAX_TASKS),
             _ => 0,
@@ -156,98 +139,48 @@ impl ConvWeightGrad {
         [copies, self.blocks * self.parts, sums]
     }
 
-    /// Runs all tasks on this thread: `weights` becomes the gradient of the weights, as
-    /// `[output channels][input channels / groups][rows][columns]`, for the convolution's `input`
-    /// and the `gradient` of its result.
-    ///
-    /// # Errors
-    /// [`KernelError::Length`] if a slice is too short.
-    pub fn run(
-        &self,
-        input: &[f32],
-        gradient: &[f32],
-        weights: &mut [f32],
-        workspace: &mut [f32],
-        scratch: &mut [f32],
-    ) -> Result<(), KernelError> {
-        let (weights, workspace) = (Output::new(weights), Output::new(workspace));
-        for (stage, tasks) in self.stages().into_iter().enumerate() {
-            // SAFETY: one task at a time, stages in order.
-            unsafe {
-                self.run_tasks(stage, 0..tasks, input, gradient, weights, workspace, scratch)?;
-            };
-        }
-        Ok(())
-    }
-
-    /// Runs some tasks of a stage (see [`ConvWeightGrad::stages`]).
-    ///
-    /// # Errors
-    /// [`KernelError::Length`] if a slice is too short.
+    /// Runs one task.
     ///
     /// # Safety
-    /// Calls that run at the same time with the same `weights` or `workspace` name the same stage,
-    /// disjoint tasks and different `scratch`; the tasks of a stage are complete before those of
-    /// the next start; `weights` and `workspace` overlap no other argument.
-    #[allow(clippy::too_many_arguments, reason = "two operands, a result and two kinds of memory")]
-    pub unsafe fn run_tasks(
+    /// As [`super::ConvWeightGrad::run_tasks`], with lengths checked.
+    pub(super) unsafe fn run(
         &self,
         stage: usize,
-        tasks: Range<usize>,
-        input: &[f32],
-        gradient: &[f32],
-        weights: Output<'_>,
-        workspace: Output<'_>,
+        task: usize,
+        operands: &Operands<'_>,
         scratch: &mut [f32],
-    ) -> Result<(), KernelError> {
-        let needed = match &self.source.copy {
-            None => self.source.len - TAIL,
-            Some(_) => self.spec.input.end(),
-        };
-        require_len(NAME, "the input", needed, input.len())?;
-        require_len(NAME, "the gradient", self.spec.output.end(), gradient.len())?;
-        require_len(NAME, "the weights", self.weights_len(), weights.len())?;
-        require_len(NAME, "the workspace", self.workspace_len(), workspace.len())?;
-        require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
-        let count = self.stages().get(stage).copied().unwrap_or(0);
-        require(NAME, tasks.end <= count, || {
-            format!("tasks {tasks:?} of stage {stage}, which has {count}")
-        })?;
-        for task in tasks {
-            match (stage, &self.source.copy) {
-                (0, Some(copy)) => {
-                    for plane in part(copy.planes(), count, task) {
-                        let out = workspace.ptr().wrapping_add(plane * copy.plane_len());
-                        let args = copy.args(plane, input.as_ptr(), out);
-                        // SAFETY: the slices are long enough and this task alone writes its planes.
-                        unsafe { (self.copy_plane)(&args) };
-                    }
-                }
-                (1, _) => {
-                    let sums = if self.blocks > 1 {
-                        let block = task / self.parts;
-                        workspace.ptr().wrapping_add(self.copy_len() + block * self.weights_len())
-                    } else {
-                        weights.ptr()
-                    };
-                    let source = if self.copies_first() {
-                        workspace.ptr().cast_const()
-                    } else {
-                        input.as_ptr()
-                    };
-                    // SAFETY: lengths are checked; the copy is complete; tasks of the same block
-                    // have different tiles, and so write different weights.
-                    unsafe { self.task(task, source, gradient, sums, scratch) };
-                }
-                _ => {
-                    let range = part(self.weights_len(), count, task);
-                    let sums = workspace.ptr().wrapping_add(self.copy_len());
-                    // SAFETY: stage 1 is complete; this task alone writes this range.
-                    unsafe { self.add_up(range, sums, weights.ptr()) };
+    ) {
+        let Operands { input, gradient, weights, workspace } = *operands;
+        let count = self.stages()[stage];
+        match (stage, &self.source.copy) {
+            (0, Some(copy)) => {
+                for plane in part(copy.planes(), count, task) {
+                    let out = workspace.wrapping_add(plane * copy.plane_len());
+                    let args = copy.args(plane, input.as_ptr(), out);
+                    // SAFETY: the slices are long enough and this task alone writes its planes.
+                    unsafe { (self.copy_plane)(&args) };
                 }
             }
+            (1, _) => {
+                let sums = if self.blocks > 1 {
+                    let block = task / self.parts;
+                    workspace.wrapping_add(self.copy_len() + block * self.weights_len())
+                } else {
+                    weights
+                };
+                let source =
+                    if self.copies_first() { workspace.cast_const() } else { input.as_ptr() };
+                // SAFETY: lengths are checked; the copy is complete; tasks of the same block have
+                // different tiles, and so write different weights.
+                unsafe { self.task(task, source, gradient, sums, scratch) };
+            }
+            _ => {
+                let range = part(self.weights_len(), count, task);
+                let sums = workspace.wrapping_add(self.copy_len());
+                // SAFETY: stage 1 is complete; this task alone writes this range.
+                unsafe { self.add_up(range, sums, weights) };
+            }
         }
-        Ok(())
     }
 
     /// Sums of one block of images and part of the tiles.
@@ -309,10 +242,10 @@ impl ConvWeightGrad {
         });
     }
 
-    /// As [`ConvWeightGrad::task`], copying each plane to scratch memory just before it is used.
+    /// As [`PixelForm::task`], copying each plane to scratch memory just before it is used.
     ///
     /// # Safety
-    /// As [`ConvWeightGrad::task`]; groups have one input channel.
+    /// As [`PixelForm::task`]; groups have one input channel.
     unsafe fn plane_by_plane(
         &self,
         images: Range<usize>,
@@ -365,7 +298,7 @@ impl ConvWeightGrad {
         let index = dy.index(chunk.images.start, channel, chunk.rows.start, chunk.pixels.start);
         let mut next = products.start;
         let most = max_products(self.isa, channels.len());
-        for (size, count) in super::even_tiles(products.len(), most) {
+        for (size, count) in even_tiles(products.len(), most) {
             let tile = grad_tile(self.isa, channels.len(), size);
             for _ in 0..count {
                 let args = GradArgs {

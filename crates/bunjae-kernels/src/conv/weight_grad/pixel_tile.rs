@@ -1,14 +1,14 @@
-//! The inner loop of the weight gradient: dot products of rows of pixels.
+//! The inner loop of the pixel form: dot products of rows of pixels.
 //!
 //! A tile is `MR` output channels by `NR` products (input channel and tap). Vectors run over
 //! neighbouring pixels; each of the `MR x NR` sums is a vector until the end of the run of pixels,
 //! when its lanes are added up. The larger side of a tile is streamed and the smaller one held, as
-//! in the tiles of [`super::pixel`].
+//! in the tiles of [`crate::conv::pixel`].
 
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
-use super::pixel::many_registers;
+use super::super::pixel::many_registers;
 
 /// Most products of a tile by its number of channels, for 32 and for 16 registers.
 const NR_32: [usize; 9] = [0, 9, 9, 7, 6, 5, 4, 3, 3];

@@ -1,0 +1,449 @@
+//! The channel form of the weight gradient: vectors run over output channels.
+//!
+//! Some pixels of up to three vectors of the gradient's channels are transposed into scratch memory,
+//! a vector of channels for each pixel. A tile is `MR` products (input channel and tap) by these
+//! vectors: for each pixel the input is broadcast and multiplied. There is nothing to add up across
+//! lanes, rows may be as short as they like, and a strided input is read where it lies.
+//!
+//! Blocking: the gradient's pixels stay in the first-level cache while all products pass over them.
+//! The pixels of several images are divided into blocks with sums of their own, which are added in
+//! order in the end: the geometry alone decides which sums there are.
+
+use std::ops::Range;
+
+use super::super::pixel::many_registers;
+use super::super::source::{CopyArgs, CopyPlane, Source};
+use super::super::{ConvSpec, MAX_TASKS, even_tiles};
+use super::Operands;
+use crate::isa::Isa;
+use crate::output::part;
+use crate::planar::TAIL;
+use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
+
+/// Most vectors of channels of a tile.
+const MAX_VECTORS: usize = 3;
+
+/// Elements of transposed gradient: half of a first-level cache of 32 KiB.
+const CHUNK: usize = 4096;
+
+/// Fewest pixels of a block of images: with fewer, adding up the sums costs more than it brings.
+const BLOCK_PIXELS: usize = 512;
+
+/// Elements of sums that all blocks of images together may have.
+const PARTIAL_SUMS: usize = 1 << 20;
+
+/// Most products of a tile of 1 to 3 vectors of channels, for 32 and for 16 registers.
+const MR_32: [usize; MAX_VECTORS] = [8, 8, 8];
+const MR_16: [usize; MAX_VECTORS] = [8, 6, 4];
+
+/// Whether this form beats the one over pixels.
+pub(super) fn is_faster(spec: &ConvSpec, isa: Isa) -> bool {
+    let outputs = spec.group_outputs();
+    // A vector of channels that is mostly empty gives away more than short rows do.
+    4 * outputs >= 3 * outputs.next_multiple_of(isa.lanes())
+}
+
+/// A prepared weight gradient.
+pub(super) struct ChannelForm {
+    spec: ConvSpec,
+    isa: Isa,
+    source: Source,
+    copy_plane: Entry<CopyArgs>,
+    transpose: Entry<TransposeArgs>,
+    offsets: Vec<isize>,
+    panels: Vec<Panel>,
+    /// Blocks of images with sums of their own.
+    blocks: usize,
+    /// Parts of the panels that are tasks of their own.
+    parts: usize,
+}
+
+/// Some vectors of output channels of a group.
+struct Panel {
+    group: usize,
+    /// The first channel, and how many there are.
+    channel: usize,
+    channels: usize,
+    vectors: usize,
+    /// Where its sums begin: for each product as many as its vectors have lanes.
+    sums: usize,
+}
+
+/// Pixels whose gradients are transposed together: whole images, rows of one, or part of a row.
+struct Chunk {
+    images: Range<usize>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl ChannelForm {
+    /// Prepares a gradient whose `spec` has been checked.
+    pub(super) fn new(spec: ConvSpec, isa: Isa) -> ChannelForm {
+        let source = Source::new(&spec, false, 0);
+        let (lanes, outputs) = (isa.lanes(), spec.group_outputs());
+        let vectors = outputs.div_ceil(lanes);
+        let count = vectors.div_ceil(MAX_VECTORS);
+        let mut panels = Vec::new();
+        let mut sums = 0;
+        for group in 0..spec.groups {
+            for index in 0..count {
+                let range = part(vectors, count, index);
+                let first = range.start * lanes;
+                let channels = (range.end * lanes).min(outputs) - first;
+                let channel = group * outputs + first;
+                panels.push(Panel { group, channel, channels, vectors: range.len(), sums });
+                sums += range.len() * lanes * spec.k();
+            }
+        }
+        let images = spec.input.images;
+        let pixels = images * spec.size[0] * spec.size[1];
+        let most = (pixels / BLOCK_PIXELS).min(PARTIAL_SUMS / sums);
+        let blocks = images.min(MAX_TASKS).min(most).max(1);
+        ChannelForm {
+            copy_plane: entry::<CopyPlane, CopyArgs>(isa),
+            transpose: entry::<TransposeRows, TransposeArgs>(isa),
+            offsets: source.offsets(spec.group_inputs()),
+            parts: MAX_TASKS.div_ceil(blocks).min(panels.len()),
+            spec,
+            isa,
+            source,
+            panels,
+            blocks,
+        }
+    }
+
+    /// Elements of the input that are read.
+    pub(super) fn input_len(&self) -> usize {
+        match &self.source.copy {
+            None => self.source.len - TAIL,
+            Some(_) => self.spec.input.end(),
+        }
+    }
+
+    fn copy_len(&self) -> usize {
+        if self.source.copy.is_some() { self.source.len } else { 0 }
+    }
+
+    /// Sums of one block.
+    fn sums_len(&self) -> usize {
+        let vectors: usize = self.panels.iter().map(|panel| panel.vectors).sum();
+        vectors * self.isa.lanes() * self.spec.k()
+    }
+
+    pub(super) fn workspace_len(&self) -> usize {
+        self.copy_len() + self.blocks * self.sums_len()
+    }
+
+    pub(super) fn scratch_len(&self) -> usize {
+        CHUNK
+    }
+
+    pub(super) fn stages(&self) -> [usize; 3] {
+        let copies = self.source.copy.as_ref().map_or(0, |copy| copy.planes().min(MAX_TASKS));
+        let weights = self.spec.output.channels * self.spec.k();
+        let sums = (weights >> 13).clamp(1, MAX_TASKS).min(self.spec.output.channels);
+        [copies, self.blocks * self.parts, sums]
+    }
+
+    /// Runs one task.
+    ///
+    /// # Safety
+    /// As [`super::ConvWeightGrad::run_tasks`], with lengths checked.
+    pub(super) unsafe fn run(
+        &self,
+        stage: usize,
+        task: usize,
+        operands: &Operands<'_>,
+        scratch: &mut [f32],
+    ) {
+        let Operands { input, gradient, weights, workspace } = *operands;
+        let sums = workspace.wrapping_add(self.copy_len());
+        match (stage, &self.source.copy) {
+            (0, Some(copy)) => {
+                for plane in part(copy.planes(), self.stages()[0], task) {
+                    let out = workspace.wrapping_add(plane * copy.plane_len());
+                    let args = copy.args(plane, input.as_ptr(), out);
+                    // SAFETY: the slices are long enough and this task alone writes its planes.
+                    unsafe { (self.copy_plane)(&args) };
+                }
+            }
+            (1, copy) => {
+                let source = if copy.is_some() { workspace.cast_const() } else { input.as_ptr() };
+                let (block, index) = (task / self.parts, task % self.parts);
+                let panels = &self.panels[part(self.panels.len(), self.parts, index)];
+                let images = part(self.spec.input.images, self.blocks, block);
+                let sums = sums.wrapping_add(block * self.sums_len());
+                // SAFETY: lengths are checked; the copy is complete; this task alone writes the
+                // sums of these panels in this block.
+                unsafe { self.block(images, panels, source, gradient, sums, scratch) };
+            }
+            _ => {
+                let channels = part(self.spec.output.channels, self.stages()[2], task);
+                // SAFETY: the sums are complete; this task alone writes these channels.
+                unsafe { self.add_up(channels, sums, weights) };
+            }
+        }
+    }
+
+    /// Sums of some panels over some images.
+    ///
+    /// # Safety
+    /// Lengths are checked; no other thread writes these sums.
+    unsafe fn block(
+        &self,
+        images: Range<usize>,
+        panels: &[Panel],
+        source: *const f32,
+        gradient: &[f32],
+        sums: *mut f32,
+        scratch: &mut [f32],
+    ) {
+        let (lanes, k) = (self.isa.lanes(), self.spec.k());
+        for panel in panels {
+            // SAFETY: the sums of this panel.
+            unsafe { std::ptr::write_bytes(sums.add(panel.sums), 0, panel.vectors * lanes * k) };
+        }
+        let dy = &self.spec.output;
+        self.chunks(images, |chunk| {
+            let (image, row, column) = (chunk.images.start, chunk.rows.start, chunk.columns.start);
+            for panel in panels {
+                let from = dy.index(image, panel.channel, row, column);
+                let transpose = TransposeArgs {
+                    from: gradient.as_ptr().wrapping_add(from),
+                    image: dy.image_stride,
+                    channel: dy.channel_stride,
+                    row: dy.row_stride,
+                    channels: panel.channels,
+                    vectors: panel.vectors,
+                    images: chunk.images.len(),
+                    rows: chunk.rows.len(),
+                    pixels: chunk.columns.len(),
+                    out: scratch.as_mut_ptr(),
+                };
+                // SAFETY: the chunk lies within the gradient, and fits the scratch memory.
+                unsafe { (self.transpose)(&transpose) };
+                let first = self.source.first
+                    + image * self.source.image_stride
+                    + panel.group * self.spec.group_inputs() * self.source.channel_stride
+                    + row * self.source.pixel_row
+                    + column * self.source.pixel_column;
+                let width = panel.vectors * lanes;
+                let mut product = 0;
+                for (size, count) in even_tiles(k, max_products(self.isa, panel.vectors)) {
+                    let tile = channel_tile(self.isa, size, panel.vectors);
+                    for _ in 0..count {
+                        let args = TileArgs {
+                            input: source.wrapping_add(first),
+                            input_image: self.source.image_stride,
+                            input_row: self.source.pixel_row,
+                            input_column: self.source.pixel_column,
+                            offsets: self.offsets[product..].as_ptr(),
+                            gradient: scratch.as_ptr(),
+                            images: chunk.images.len(),
+                            rows: chunk.rows.len(),
+                            pixels: chunk.columns.len(),
+                            sums: sums.wrapping_add(panel.sums + product * width),
+                        };
+                        // SAFETY: offsets lead to what the taps of existing pixels see, which the
+                        // source's length covers; the sums are this panel's.
+                        unsafe { tile(&args) };
+                        product += size;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Visits the chunks of some images in order.
+    fn chunks(&self, images: Range<usize>, mut visit: impl FnMut(&Chunk)) {
+        let [height, width] = self.spec.size;
+        let most = CHUNK / (MAX_VECTORS * self.isa.lanes());
+        if height * width <= most {
+            let at_once = most / (height * width);
+            for first in images.clone().step_by(at_once) {
+                let images = first..(first + at_once).min(images.end);
+                visit(&Chunk { images, rows: 0..height, columns: 0..width });
+            }
+            return;
+        }
+        let (row_parts, column_parts) = if width <= most {
+            (height.div_ceil(most / width), 1)
+        } else {
+            (height, width.div_ceil(most))
+        };
+        for image in images {
+            for row in 0..row_parts {
+                for column in 0..column_parts {
+                    visit(&Chunk {
+                        images: image..image + 1,
+                        rows: part(height, row_parts, row),
+                        columns: part(width, column_parts, column),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Adds up the sums of all blocks, in order, for some output channels.
+    ///
+    /// # Safety
+    /// The sums of all blocks are readable; the channels are writable at `weights`.
+    unsafe fn add_up(&self, channels: Range<usize>, sums: *const f32, weights: *mut f32) {
+        let (lanes, k, all) = (self.isa.lanes(), self.spec.k(), self.sums_len());
+        for panel in &self.panels {
+            let first = channels.start.max(panel.channel);
+            let end = channels.end.min(panel.channel + panel.channels);
+            let width = panel.vectors * lanes;
+            for channel in first..end {
+                let from = sums.wrapping_add(panel.sums + channel - panel.channel);
+                for product in 0..k {
+                    // SAFETY: the caller vouches for both.
+                    unsafe {
+                        let mut sum = *from.add(product * width);
+                        for block in 1..self.blocks {
+                            sum += *from.add(block * all + product * width);
+                        }
+                        *weights.add(channel * k + product) = sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct TransposeArgs {
+    /// The first pixel of the first channel.
+    from: *const f32,
+    image: usize,
+    channel: usize,
+    row: usize,
+    channels: usize,
+    vectors: usize,
+    images: usize,
+    rows: usize,
+    pixels: usize,
+    /// For each pixel, `vectors` of channels; those that do not exist are zero.
+    out: *mut f32,
+}
+
+struct TransposeRows;
+
+impl Body<TransposeArgs> for TransposeRows {
+    /// Reads the pixels named and no others.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &TransposeArgs) {
+        let l = S::LANES;
+        let width = a.vectors * l;
+        let mut out = a.out;
+        for image in 0..a.images {
+            for row in 0..a.rows {
+                for x in (0..a.pixels).step_by(l) {
+                    let n = (a.pixels - x).min(l);
+                    for vector in 0..a.vectors {
+                        let first = vector * l;
+                        // SAFETY: `n` pixels of each existing channel are readable from `x` on, and
+                        // `n` vectors are writable.
+                        unsafe {
+                            let from =
+                                a.from.add(image * a.image + row * a.row + first * a.channel + x);
+                            let mut v = [S::zero(); MAX_LANES];
+                            for i in 0..l.min(a.channels - first) {
+                                v[i] = S::load_n(from.add(i * a.channel), n);
+                            }
+                            S::transpose(&mut v);
+                            for i in 0..n {
+                                S::store(out.add((x + i) * width + first), v[i]);
+                            }
+                        }
+                    }
+                }
+                out = out.wrapping_add(a.pixels * width);
+            }
+        }
+    }
+}
+
+struct TileArgs {
+    /// The input as seen by the first pixel through a tap of offset 0.
+    input: *const f32,
+    input_image: usize,
+    input_row: usize,
+    input_column: usize,
+    /// `MR` offsets into the input.
+    offsets: *const isize,
+    /// For each pixel, `NR` vectors.
+    gradient: *const f32,
+    images: usize,
+    rows: usize,
+    pixels: usize,
+    /// `MR` times `NR` vectors of sums, to which the products are added.
+    sums: *mut f32,
+}
+
+/// `MR` products by `NR` vectors of channels.
+struct ChannelTile<const MR: usize, const NR: usize>;
+
+impl<const MR: usize, const NR: usize> Body<TileArgs> for ChannelTile<MR, NR> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &TileArgs) {
+        if S::REGISTERS < 32 && MR * NR > 12 {
+            unreachable!("a tile of {MR} by {NR} does not fit the registers");
+        }
+        let l = S::LANES;
+        // SAFETY: the caller vouches for every pixel seen through every tap, for the gradient's
+        // vectors and for the sums.
+        unsafe {
+            let mut acc = [[S::zero(); NR]; MR];
+            let mut gradient = a.gradient;
+            for image in 0..a.images {
+                for row in 0..a.rows {
+                    let input = a.input.add(image * a.input_image + row * a.input_row);
+                    let mut inputs = [input; MR];
+                    for m in 0..MR {
+                        inputs[m] = input.offset(*a.offsets.add(m));
+                    }
+                    for p in 0..a.pixels {
+                        let mut d = [S::zero(); NR];
+                        for n in 0..NR {
+                            d[n] = S::load(gradient.add(n * l));
+                        }
+                        for m in 0..MR {
+                            let x = S::splat(*inputs[m].add(p * a.input_column));
+                            for n in 0..NR {
+                                acc[m][n] = S::fma(x, d[n], acc[m][n]);
+                            }
+                        }
+                        gradient = gradient.add(NR * l);
+                    }
+                }
+            }
+            for m in 0..MR {
+                for n in 0..NR {
+                    let out = a.sums.add((m * NR + n) * l);
+                    S::store(out, S::add(S::load(out), acc[m][n]));
+                }
+            }
+        }
+    }
+}
+
+/// Most products of a tile of so many vectors.
+fn max_products(isa: Isa, vectors: usize) -> usize {
+    let table = if many_registers(isa) { &MR_32 } else { &MR_16 };
+    table[vectors.clamp(1, MAX_VECTORS) - 1]
+}
+
+/// The instance of [`ChannelTile`] for a size within [`max_products`].
+fn channel_tile(isa: Isa, products: usize, vectors: usize) -> Entry<TileArgs> {
+    macro_rules! instances {
+        ($($m:literal)*) => {
+            match (products, vectors) {
+                $(($m, 1) => entry::<ChannelTile<$m, 1>, TileArgs>(isa),
+                ($m, 2) => entry::<ChannelTile<$m, 2>, TileArgs>(isa),
+                ($m, 3) => entry::<ChannelTile<$m, 3>, TileArgs>(isa),)*
+                _ => unreachable!("no tile of {products} products by {vectors} vectors"),
+            }
+        };
+    }
+    instances! { 1 2 3 4 5 6 7 8 }
+}

@@ -1,0 +1,188 @@
+//! The gradient of a convolution's weights.
+//!
+//! `dw[o][i][ky][kx]` is the sum over images and pixels of `dy[o][p]` times the input that pixel
+//! `p` sees through that tap. Vectors run over pixels ([`pixel`]) or over output channels
+//! ([`channel`]); the second form does not care how small the planes are.
+
+mod channel;
+mod pixel;
+mod pixel_tile;
+
+use std::ops::Range;
+
+use self::channel::ChannelForm;
+use self::pixel::PixelForm;
+use super::{ConvSpec, Tail};
+use crate::activation::Activation;
+use crate::error::{KernelError, require, require_len};
+use crate::isa::Isa;
+use crate::output::Output;
+
+const NAME: &str = "conv weight gradient";
+
+/// A prepared weight gradient.
+pub struct ConvWeightGrad {
+    spec: ConvSpec,
+    form: Form,
+}
+
+enum Form {
+    Pixel(PixelForm),
+    Channel(ChannelForm),
+}
+
+/// What a task reads and writes; lengths have been checked.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    input: &'a [f32],
+    gradient: &'a [f32],
+    weights: *mut f32,
+    workspace: *mut f32,
+}
+
+impl ConvWeightGrad {
+    /// Prepares the weight gradient of the convolution `spec`, in which `input` is the layout of
+    /// the convolution's input and `output` that of the gradient of its result. Activation,
+    /// residual, tail and form must be the plain ones of [`ConvSpec::new`].
+    ///
+    /// # Errors
+    /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] if the spec contradicts
+    /// itself.
+    pub fn new(spec: ConvSpec, isa: Isa) -> Result<ConvWeightGrad, KernelError> {
+        ConvWeightGrad::with_form(spec, channel::is_faster(&spec, isa), isa)
+    }
+
+    /// As [`ConvWeightGrad::new`], in the form whose vectors run over channels, or over pixels.
+    pub(super) fn with_form(
+        spec: ConvSpec,
+        over_channels: bool,
+        isa: Isa,
+    ) -> Result<ConvWeightGrad, KernelError> {
+        isa.require()?;
+        spec.check()?;
+        let plain = spec.activation == Activation::Identity
+            && spec.residual.is_none()
+            && spec.tail == Tail::Store;
+        require(NAME, plain, || format!("an epilogue in {spec:?}"))?;
+        let form = if over_channels {
+            Form::Channel(ChannelForm::new(spec, isa))
+        } else {
+            Form::Pixel(PixelForm::new(spec, isa))
+        };
+        Ok(ConvWeightGrad { spec, form })
+    }
+
+    /// The convolution whose weights' gradient this is.
+    pub fn spec(&self) -> &ConvSpec {
+        &self.spec
+    }
+
+    /// What the form's vectors run over, for people.
+    pub fn form(&self) -> &'static str {
+        match self.form {
+            Form::Pixel(_) => "pixel",
+            Form::Channel(_) => "channel",
+        }
+    }
+
+    /// Number of weights.
+    pub fn weights_len(&self) -> usize {
+        self.spec.output.channels * self.spec.k()
+    }
+
+    /// Elements of workspace shared by all tasks of a run.
+    pub fn workspace_len(&self) -> usize {
+        match &self.form {
+            Form::Pixel(form) => form.workspace_len(),
+            Form::Channel(form) => form.workspace_len(),
+        }
+    }
+
+    /// Elements of scratch memory each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        match &self.form {
+            Form::Pixel(form) => form.scratch_len(),
+            Form::Channel(form) => form.scratch_len(),
+        }
+    }
+
+    /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
+    pub fn stages(&self) -> [usize; 3] {
+        match &self.form {
+            Form::Pixel(form) => form.stages(),
+            Form::Channel(form) => form.stages(),
+        }
+    }
+
+    fn input_len(&self) -> usize {
+        match &self.form {
+            Form::Pixel(form) => form.input_len(),
+            Form::Channel(form) => form.input_len(),
+        }
+    }
+
+    /// Runs all tasks on this thread: `weights` becomes the gradient of the weights, as
+    /// `[output channels][input channels / groups][rows][columns]`, for the convolution's `input`
+    /// and the `gradient` of its result.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    pub fn run(
+        &self,
+        input: &[f32],
+        gradient: &[f32],
+        weights: &mut [f32],
+        workspace: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let (weights, workspace) = (Output::new(weights), Output::new(workspace));
+        for (stage, tasks) in self.stages().into_iter().enumerate() {
+            // SAFETY: one task at a time, stages in order.
+            unsafe {
+                self.run_tasks(stage, 0..tasks, input, gradient, weights, workspace, scratch)?;
+            };
+        }
+        Ok(())
+    }
+
+    /// Runs some tasks of a stage (see [`ConvWeightGrad::stages`]).
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice is too short.
+    ///
+    /// # Safety
+    /// Calls that run at the same time with the same `weights` or `workspace` name the same stage,
+    /// disjoint tasks and different `scratch`; the tasks of a stage are complete before those of
+    /// the next start; `weights` and `workspace` overlap no other argument.
+    #[allow(clippy::too_many_arguments, reason = "two operands, a result and two kinds of memory")]
+    pub unsafe fn run_tasks(
+        &self,
+        stage: usize,
+        tasks: Range<usize>,
+        input: &[f32],
+        gradient: &[f32],
+        weights: Output<'_>,
+        workspace: Output<'_>,
+        scratch: &mut [f32],
+    ) -> Result<(), KernelError> {
+        require_len(NAME, "the input", self.input_len(), input.len())?;
+        require_len(NAME, "the gradient", self.spec.output.end(), gradient.len())?;
+        require_len(NAME, "the weights", self.weights_len(), weights.len())?;
+        require_len(NAME, "the workspace", self.workspace_len(), workspace.len())?;
+        require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
+        let count = self.stages().get(stage).copied().unwrap_or(0);
+        require(NAME, tasks.end <= count, || {
+            format!("tasks {tasks:?} of stage {stage}, which has {count}")
+        })?;
+        let operands =
+            Operands { input, gradient, weights: weights.ptr(), workspace: workspace.ptr() };
+        for task in tasks {
+            // SAFETY: the caller's promise; lengths are checked.
+            match &self.form {
+                Form::Pixel(form) => unsafe { form.run(stage, task, &operands, scratch) },
+                Form::Channel(form) => unsafe { form.run(stage, task, &operands, scratch) },
+            }
+        }
+        Ok(())
+    }
+}
