@@ -316,7 +316,7 @@ fn the_wanted_border_spares_a_copy_of_the_gradient() {
 #[test]
 fn epilogues_and_short_slices_are_errors() {
     let x = Planar::new(2, 4, 8, 8, Halo::uniform(1));
-    let dy = Planar::new(2, 6, 8, 8, Halo::uniform(1));
+    let dy = Planar::new(2, 7, 8, 8, Halo::uniform(1));
     let spec = ConvSpec { padding: [1, 1], ..ConvSpec::new(x, dy, [3, 3]) };
     let isa = Isa::Portable;
     let relu = ConvSpec { activation: Activation::Relu, ..spec };
@@ -327,11 +327,13 @@ fn epilogues_and_short_slices_are_errors() {
     let (a, b) = (vec![0.0; x.len()], vec![0.0; dy.len()]);
     let mut dw = vec![0.0; grad.weights_len()];
     let mut work = vec![0.0; grad.workspace_len()];
-    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut []).is_ok());
-    assert!(grad.run(&a[..500], &b, &mut dw, &mut work, &mut []).is_err());
-    assert!(grad.run(&a, &b[..500], &mut dw, &mut work, &mut []).is_err());
-    assert!(grad.run(&a, &b, &mut dw[1..], &mut work, &mut []).is_err());
-    assert!(grad.run(&a, &b, &mut dw, &mut work[1..], &mut []).is_err());
+    let mut own = vec![0.0; grad.scratch_len()];
+    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut own).is_ok());
+    assert!(grad.run(&a[..500], &b, &mut dw, &mut work, &mut own).is_err());
+    assert!(grad.run(&a, &b[..500], &mut dw, &mut work, &mut own).is_err());
+    assert!(grad.run(&a, &b, &mut dw[1..], &mut work, &mut own).is_err());
+    assert!(grad.run(&a, &b, &mut dw, &mut work[1..], &mut own).is_err());
+    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut own[1..]).is_err());
     let grad = ConvInputGrad::new(spec, None, isa).unwrap();
     let mut packed = vec![0.0; grad.packed_len()];
     assert!(grad.pack_into(&dw, &mut packed).is_ok());

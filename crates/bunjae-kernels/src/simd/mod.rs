@@ -44,6 +44,11 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn prefetch_write(p: *const f32) {
         let _ = p;
     }
+    /// Asks for the cache line of `p`, which is about to be read; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch_read(p: *const f32) {
+        let _ = p;
+    }
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

@@ -77,6 +77,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
+    unsafe fn prefetch_read(p: *const f32) {
+        // SAFETY: a hint, which no address makes fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         // SAFETY: see the comment on this implementation.
         unsafe { _mm256_add_ps(a, b) }
@@ -207,6 +212,11 @@ unsafe impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
+        // SAFETY: a hint, which no address makes fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch_read(p: *const f32) {
         // SAFETY: a hint, which no address makes fault.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }

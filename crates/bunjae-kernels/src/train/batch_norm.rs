@@ -25,6 +25,12 @@ const NAME: &str = "batch norm";
 /// Elements of a band: half of a first-level cache of 32 KiB.
 const BAND: usize = 4096;
 
+/// How many images' planes of a channel are visited together: as many as make a band. A call for
+/// each plane of 4 x 4 would take longer than what it does.
+pub(super) fn images_together(layout: &Planar) -> usize {
+    (BAND / (layout.height * layout.width).max(1)).clamp(1, layout.images)
+}
+
 /// Most tasks.
 pub(super) const MAX_TASKS: usize = 16;
 
@@ -156,6 +162,8 @@ impl Moments {
 
 struct MomentsArgs {
     input: *const f32,
+    images: usize,
+    image_stride: usize,
     rows: usize,
     width: usize,
     row_stride: usize,
@@ -185,7 +193,7 @@ pub(super) unsafe fn first_lanes<S: Simd>(n: usize) -> S::V {
     unsafe { S::load(FIRST.as_ptr().add(MAX_LANES - n)) }
 }
 
-/// The moments of a few rows.
+/// The moments of a few rows of each image.
 struct MomentsRows;
 
 impl Body<MomentsArgs> for MomentsRows {
@@ -194,13 +202,20 @@ impl Body<MomentsArgs> for MomentsRows {
         let l = S::LANES;
         // SAFETY: each row has `width` elements; the result is writable.
         unsafe {
-            let count = (a.rows * a.width) as f32;
+            let count = (a.images * a.rows * a.width) as f32;
+            let mut sum = 0.0;
+            for image in 0..a.images {
+                let input = a.input.add(image * a.image_stride);
+                // The next plane is on another page, which no processor looks ahead to by itself.
+                let ahead = a.image_stride * a.images;
+                sum += sum_rows::<S>(input, a.rows, a.width, a.row_stride, ahead);
+            }
             // Rounded; what is missing shows in the deviations.
-            let mean = sum_rows::<S>(a.input, a.rows, a.width, a.row_stride) / count;
+            let mean = sum / count;
             let centre = S::splat(mean);
             let (mut squares, mut rest) = ([S::zero(); 4], [S::zero(); 4]);
-            for y in 0..a.rows {
-                let row = a.input.add(y * a.row_stride);
+            for at in 0..a.images * a.rows {
+                let row = a.input.add(at / a.rows * a.image_stride + at % a.rows * a.row_stride);
                 let mut x = 0;
                 while x + 4 * l <= a.width {
                     for j in 0..4 {
@@ -225,7 +240,11 @@ impl Body<MomentsArgs> for MomentsRows {
     }
 }
 
+#[derive(Clone, Copy)]
 struct NormaliseArgs {
+    images: usize,
+    /// Distances between images in input, residual and output.
+    strides: [usize; 3],
     input: *const f32,
     input_row: usize,
     height: usize,
@@ -241,18 +260,36 @@ struct NormaliseArgs {
     out_row: usize,
 }
 
-/// One plane.
-struct NormalisePlane;
+impl NormaliseArgs {
+    /// The planes from an image on.
+    #[inline(always)]
+    fn at(&self, image: usize) -> NormaliseArgs {
+        let [input, residual, output] = self.strides;
+        let residual = if self.residual.is_null() { 0 } else { residual };
+        NormaliseArgs {
+            input: self.input.wrapping_add(image * input),
+            residual: self.residual.wrapping_add(image * residual),
+            out: self.out.wrapping_add(image * output),
+            ..*self
+        }
+    }
+}
 
-impl Body<NormaliseArgs> for NormalisePlane {
+/// The planes of some images.
+struct NormalisePlanes;
+
+impl Body<NormaliseArgs> for NormalisePlanes {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &NormaliseArgs) {
         // SAFETY: passed on.
         unsafe {
-            with_slope!(S, a.class, slope => match a.tail {
-                Tail::Store => store::<S, _>(a, slope),
-                Tail::MaxPool2 => pool::<S, _>(a, slope),
-                Tail::GlobalAverage => average::<S, _>(a, slope),
+            with_slope!(S, a.class, slope => for image in 0..a.images {
+                let a = a.at(image);
+                match a.tail {
+                    Tail::Store => store::<S, _>(&a, slope),
+                    Tail::MaxPool2 => pool::<S, _>(&a, slope),
+                    Tail::GlobalAverage => average::<S, _>(&a, slope),
+                }
             });
         }
     }
@@ -361,7 +398,7 @@ impl BatchNormTrain {
             spec,
             class,
             moments: entry::<MomentsRows, MomentsArgs>(isa),
-            normalise: entry::<NormalisePlane, NormaliseArgs>(isa),
+            normalise: entry::<NormalisePlanes, NormaliseArgs>(isa),
             tasks: spec.input.channels.min(MAX_TASKS),
             clears: false,
         })
@@ -444,13 +481,17 @@ impl BatchNormTrain {
     ) {
         let BatchNormSpec { input, output, residual, tail, .. } = &self.spec;
         let mut all = Moments::default();
+        let together = images_together(input);
         let band = (BAND / input.width).clamp(1, input.height);
-        for image in 0..input.images {
+        for image in (0..input.images).step_by(together) {
+            let images = together.min(input.images - image);
             for y in (0..input.height).step_by(band) {
                 let rows = band.min(input.height - y);
                 let mut out = [0.0f32; 3];
                 let args = MomentsArgs {
                     input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, y, 0)),
+                    images,
+                    image_stride: input.image_stride,
                     rows,
                     width: input.width,
                     row_stride: input.row_stride,
@@ -459,7 +500,7 @@ impl BatchNormTrain {
                 // SAFETY: the rows exist.
                 unsafe { (self.moments)(&args) };
                 let [near, rest, squares] = out.map(f64::from);
-                let count = (rows * input.width) as f64;
+                let count = (images * rows * input.width) as f64;
                 let (mean, squares) = (near + rest / count, squares - rest * rest / count);
                 all = all.merge(Moments { count, mean, squares });
             }
@@ -471,14 +512,18 @@ impl BatchNormTrain {
             *outputs.variance.ptr().add(channel) = variance;
         }
         let affine = self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance);
-        for image in 0..input.images {
+        for image in (0..input.images).step_by(together) {
+            let images = together.min(input.images - image);
             let added = match (residual, inputs.residual) {
                 (Some(layout), Some(residual)) => {
                     residual.as_ptr().wrapping_add(layout.index(image, channel, 0, 0))
                 }
                 _ => std::ptr::null(),
             };
+            let residual_image = residual.map_or(0, |layout| layout.image_stride);
             let args = NormaliseArgs {
+                images,
+                strides: [input.image_stride, residual_image, output.image_stride],
                 input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, 0, 0)),
                 input_row: input.row_stride,
                 height: input.height,
@@ -492,9 +537,9 @@ impl BatchNormTrain {
                 out: outputs.output.ptr().wrapping_add(output.index(image, channel, 0, 0)),
                 out_row: output.row_stride,
             };
-            // SAFETY: the plane exists in all tensors.
+            // SAFETY: the planes exist in all tensors.
             unsafe { (self.normalise)(&args) };
-            if self.clears {
+            for image in image..image + if self.clears { images } else { 0 } {
                 // SAFETY: the output holds its halo, and this task alone writes this plane's.
                 unsafe { output.clear_around(outputs.output.ptr(), image, channel) };
             }

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, load_pair};
+use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, images_together, load_pair};
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::conv::Tail;
 use crate::error::{KernelError, require, require_len};
@@ -70,12 +70,15 @@ pub struct BatchNormGrad {
     clears: bool,
 }
 
-/// One plane of all tensors read.
+/// One plane of all tensors read, and of as many images after it.
 #[derive(Clone, Copy)]
 struct Plane {
+    images: usize,
     input: *const f32,
+    input_image: usize,
     input_row: usize,
     gradient: *const f32,
+    gradient_image: usize,
     gradient_row: usize,
     height: usize,
     width: usize,
@@ -84,6 +87,18 @@ struct Plane {
     mean: f32,
     class: Class,
     tail: Tail,
+}
+
+impl Plane {
+    /// The plane of a later image.
+    #[inline(always)]
+    fn at(&self, image: usize) -> Plane {
+        Plane {
+            input: self.input.wrapping_add(image * self.input_image),
+            gradient: self.gradient.wrapping_add(image * self.gradient_image),
+            ..*self
+        }
+    }
 }
 
 /// What is done with each vector of the input and of `g`.
@@ -167,7 +182,13 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                     let (x_row, g_row) = (row(y), p.gradient.add(y * p.gradient_row));
                     let out = out.wrapping_add(y * out_row);
                     let mut x = 0;
+                    // What stores comes second, and finds the planes in the cache.
+                    let ahead = [p.images * p.input_image, p.images * p.gradient_image];
                     while x + l <= p.width {
+                        if !K::STORES {
+                            S::prefetch_read(x_row.wrapping_add(ahead[0] + x));
+                            S::prefetch_read(g_row.wrapping_add(ahead[1] + x));
+                        }
                         let v = S::load(x_row.add(x));
                         let g = slope.gradient(S::fma(v, scale, shift), S::load(g_row.add(x)));
                         let d = sink.take(v, g, ones);
@@ -322,7 +343,9 @@ impl Body<SumsArgs> for SumsPlane {
         unsafe {
             let mut sums = Sums::<S> { mean: S::splat(p.mean), g: S::zero(), product: S::zero() };
             let out = std::ptr::null_mut();
-            with_slope!(S, p.class, slope => visit::<S, _, _>(p, slope, &mut sums, out, 0));
+            with_slope!(S, p.class, slope => for image in 0..p.images {
+                visit::<S, _, _>(&p.at(image), slope, &mut sums, out, 0);
+            });
             *a.out = [S::sum(sums.g), S::sum(sums.product)];
         }
     }
@@ -334,6 +357,7 @@ struct ApplyArgs {
     a: f32,
     b: f32,
     out: *mut f32,
+    out_image: usize,
     out_row: usize,
     /// The sum of what is stored.
     sum: *mut f32,
@@ -354,8 +378,9 @@ impl Body<ApplyArgs> for ApplyPlane {
                 b: S::splat(a.b),
                 sum: S::zero(),
             };
-            with_slope!(S, p.class, slope => {
-                visit::<S, _, _>(p, slope, &mut apply, a.out, a.out_row);
+            with_slope!(S, p.class, slope => for image in 0..p.images {
+                let out = a.out.wrapping_add(image * a.out_image);
+                visit::<S, _, _>(&p.at(image), slope, &mut apply, out, a.out_row);
             });
             *a.sum = S::sum(apply.sum);
         }
@@ -471,7 +496,11 @@ impl BatchNormGrad {
         let (x, dy, dx) = (&self.spec.input, &self.gradient, &self.output);
         let (gamma, mean) = (inputs.gamma[channel], inputs.mean[channel]);
         let affine = self.spec.affine(gamma, inputs.beta[channel], mean, inputs.variance[channel]);
+        let together = images_together(x);
         let plane = |image: usize| Plane {
+            images: together.min(x.images - image),
+            input_image: x.image_stride,
+            gradient_image: dy.image_stride,
             input: inputs.input.as_ptr().wrapping_add(x.index(image, channel, 0, 0)),
             input_row: x.row_stride,
             gradient: inputs.gradient.as_ptr().wrapping_add(dy.index(image, channel, 0, 0)),
@@ -485,29 +514,31 @@ impl BatchNormGrad {
             tail: self.spec.tail,
         };
         let (mut sum, mut product) = (0.0f64, 0.0f64);
-        for image in 0..x.images {
+        for image in (0..x.images).step_by(together) {
             let mut out = [0.0f32; 2];
-            // SAFETY: the plane exists in all tensors.
+            // SAFETY: the planes exist in all tensors.
             unsafe { (self.sums)(&SumsArgs { plane: plane(image), out: &mut out }) };
             sum += f64::from(out[0]);
             product += f64::from(out[1]);
         }
         let count = (x.images * x.height * x.width) as f64;
         let mut bias = 0.0f64;
-        for image in 0..x.images {
+        for image in (0..x.images).step_by(together) {
             let mut total = 0.0f32;
+            let planes = plane(image);
             let args = ApplyArgs {
-                plane: plane(image),
+                plane: planes,
                 k: (f64::from(gamma) * affine.inverse) as f32,
                 a: (sum / count) as f32,
                 b: (product * affine.inverse * affine.inverse / count) as f32,
                 out: outputs.input.ptr().wrapping_add(dx.index(image, channel, 0, 0)),
+                out_image: dx.image_stride,
                 out_row: dx.row_stride,
                 sum: &mut total,
             };
             // SAFETY: as above.
             unsafe { (self.apply)(&args) };
-            if self.clears {
+            for image in image..image + if self.clears { planes.images } else { 0 } {
                 // SAFETY: the output holds its halo, and this task alone writes this plane's.
                 unsafe { dx.clear_around(outputs.input.ptr(), image, channel) };
             }

@@ -33,12 +33,12 @@ impl Body<SumArgs> for SumPlane {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &SumArgs) {
         // SAFETY: each row has `width` elements; the result is writable.
-        unsafe { *a.out = sum_rows::<S>(a.input, a.rows, a.width, a.row_stride) }
+        unsafe { *a.out = sum_rows::<S>(a.input, a.rows, a.width, a.row_stride, 0) }
     }
 }
 
 /// The sum of the elements of some rows, in four sums of vectors so that an addition need not wait
-/// for the one before.
+/// for the one before. Lines `ahead` of those read are asked for.
 ///
 /// # Safety
 /// Each of `rows` rows, `row_stride` apart, has `width` readable elements; the instruction set is
@@ -49,6 +49,7 @@ pub(super) unsafe fn sum_rows<S: Simd>(
     rows: usize,
     width: usize,
     row_stride: usize,
+    ahead: usize,
 ) -> f32 {
     let l = S::LANES;
     // SAFETY: as the caller promises.
@@ -59,11 +60,13 @@ pub(super) unsafe fn sum_rows<S: Simd>(
             let mut x = 0;
             while x + 4 * l <= width {
                 for j in 0..4 {
+                    S::prefetch_read(row.wrapping_add(ahead + x + j * l));
                     sums[j] = S::add(sums[j], S::load(row.add(x + j * l)));
                 }
                 x += 4 * l;
             }
             while x < width {
+                S::prefetch_read(row.wrapping_add(ahead + x));
                 sums[0] = S::add(sums[0], S::load_n(row.add(x), width - x));
                 x += l;
             }

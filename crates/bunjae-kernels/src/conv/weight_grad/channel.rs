@@ -32,15 +32,23 @@ const BLOCK_PIXELS: usize = 512;
 /// Elements of sums that all blocks of images together may have.
 const PARTIAL_SUMS: usize = 1 << 20;
 
-/// Most products of a tile of 1 to 3 vectors of channels, for 32 and for 16 registers.
+/// Most products of a tile of 1 to 3 vectors of channels, for 32 and for 16 registers. Tiles that
+/// need every one of 16 registers were spilled and ran at half the speed.
 const MR_32: [usize; MAX_VECTORS] = [8, 8, 8];
-const MR_16: [usize; MAX_VECTORS] = [8, 6, 4];
+const MR_16: [usize; MAX_VECTORS] = [8, 5, 3];
+
+/// Products for which transposing the gradient is worth its time on large planes.
+const WORTH_TRANSPOSING: usize = 64;
+
+/// Pixels of a plane on which vectors over pixels are mostly partial, or in the gaps between rows.
+const SMALL_PLANE: usize = 400;
 
 /// Whether this form beats the one over pixels.
 pub(super) fn is_faster(spec: &ConvSpec, isa: Isa) -> bool {
     let outputs = spec.group_outputs();
     // A vector of channels that is mostly empty gives away more than short rows do.
-    4 * outputs >= 3 * outputs.next_multiple_of(isa.lanes())
+    let filled = 4 * outputs >= 3 * outputs.next_multiple_of(isa.lanes());
+    filled && (spec.k() >= WORTH_TRANSPOSING || spec.size[0] * spec.size[1] <= SMALL_PLANE)
 }
 
 /// A prepared weight gradient.
@@ -386,7 +394,7 @@ struct ChannelTile<const MR: usize, const NR: usize>;
 impl<const MR: usize, const NR: usize> Body<TileArgs> for ChannelTile<MR, NR> {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &TileArgs) {
-        if S::REGISTERS < 32 && MR * NR > 12 {
+        if S::REGISTERS < 32 && MR * NR > 10 {
             unreachable!("a tile of {MR} by {NR} does not fit the registers");
         }
         let l = S::LANES;
