@@ -105,7 +105,7 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
                     }
                 } else {
                     for kx in (0..K).step_by(2) {
-                        let pair = S::deinterleave(S::load(row.add(kx)), S::load(row.add(kx + l)));
+                        let pair = S::split(S::load(row.add(kx)), S::load(row.add(kx + l)));
                         taps[kx] = pair.0;
                         if kx + 1 < K {
                             taps[kx + 1] = pair.1;
@@ -122,7 +122,9 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
             }
             for r in 0..R {
                 let residual = a.residual.wrapping_add((y + r) * a.residual_row + x);
-                let v = finish.finish(acc[r], residual, n, a.slope);
+                // The bias is the same in all lanes, so that only the sum has to be put in order.
+                let sum = if STRIDE == 1 { acc[r] } else { S::in_order(acc[r]) };
+                let v = finish.finish(sum, residual, n, a.slope);
                 S::store_n(a.out.add((y + r) * a.out_row + x), v, n);
             }
         }

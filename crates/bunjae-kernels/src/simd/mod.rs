@@ -75,6 +75,18 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn exp2_int(n: Self::V) -> Self::V;
     /// Even and odd elements of the concatenation of `a` and `b`.
     unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// As [`Simd::deinterleave`], but the lanes of both are in an order of the implementation's own,
+    /// which [`Simd::in_order`] undoes: cheaper where sums of many such vectors are put in order once.
+    #[inline(always)]
+    unsafe fn split(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::deinterleave(a, b) }
+    }
+    /// Lanes as [`Simd::split`] orders them, in the order of [`Simd::deinterleave`].
+    #[inline(always)]
+    unsafe fn in_order(v: Self::V) -> Self::V {
+        v
+    }
     /// The inverse of [`Simd::deinterleave`]: `a0 b0 a1 b1 ...` as two vectors.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
 

@@ -158,13 +158,24 @@ unsafe impl Simd for Avx2 {
     unsafe fn deinterleave(a: __m256, b: __m256) -> (__m256, __m256) {
         // SAFETY: see the comment on this implementation.
         unsafe {
-            // Within 128-bit halves first, then the 64-bit pairs into order.
+            let (even, odd) = Self::split(a, b);
+            (Self::in_order(even), Self::in_order(odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn split(a: __m256, b: __m256) -> (__m256, __m256) {
+        // SAFETY: see the comment on this implementation.
+        unsafe {
+            // Within 128-bit halves.
             let even = _mm256_shuffle_ps::<0b10_00_10_00>(a, b);
             let odd = _mm256_shuffle_ps::<0b11_01_11_01>(a, b);
-            let order =
-                |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
-            (order(even), order(odd))
+            (even, odd)
         }
+    }
+    #[inline(always)]
+    unsafe fn in_order(v: __m256) -> __m256 {
+        // SAFETY: see the comment on this implementation.
+        unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) }
     }
     #[inline(always)]
     unsafe fn interleave(a: __m256, b: __m256) -> (__m256, __m256) {
