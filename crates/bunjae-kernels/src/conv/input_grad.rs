@@ -8,8 +8,7 @@
 
 use std::ops::Range;
 
-use super::{Conv, ConvInputs, ConvSpec, MAX_TASKS, ResidualAt, Tail};
-use crate::activation::Activation;
+use super::{Conv, ConvInputs, ConvSpec, MAX_TASKS, ResidualAt};
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
@@ -132,10 +131,7 @@ impl ConvInputGrad {
     ) -> Result<ConvInputGrad, KernelError> {
         isa.require()?;
         spec.check()?;
-        let plain = spec.activation == Activation::Identity
-            && spec.residual.is_none()
-            && spec.tail == Tail::Store;
-        require(NAME, plain, || format!("an epilogue in {spec:?}"))?;
+        spec.require_plain(NAME)?;
         if let Some(added) = &added {
             added.check(NAME, "the added tensor")?;
             let shape = |p: &Planar| [p.images, p.channels, p.height, p.width];

@@ -37,7 +37,7 @@ pub(crate) use winograd::{POSITIONS, transform_kernel};
 use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
-use crate::output::{Output, part};
+use crate::output::Output;
 use crate::packing::Packing;
 use crate::planar::{Planar, TAIL};
 use crate::simd::{Entry, entry};
@@ -332,7 +332,7 @@ impl Conv {
     /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
     pub fn stages(&self) -> [usize; 3] {
         let copies = match &self.source.copy {
-            Some(copy) if self.copies_first() => copy.planes().min(MAX_TASKS),
+            Some(copy) if self.copies_first() => copy.tasks(),
             _ => 0,
         };
         let outer = self.spec.input.images * self.spec.groups;
@@ -435,13 +435,10 @@ impl Conv {
             (None, 0) => {}
             (Some(copy), 0) => {
                 for task in tasks {
-                    for plane in part(copy.planes(), stages[0], task) {
-                        let out = workspace.ptr().wrapping_add(plane * copy.plane_len());
-                        let args = copy.args(plane, inputs.input.as_ptr(), out);
-                        // SAFETY: the slices are long enough (checked) and this task alone writes
-                        // its planes (the caller's promise).
-                        unsafe { (self.copy_plane)(&args) };
-                    }
+                    let (from, to) = (inputs.input.as_ptr(), workspace.ptr());
+                    // SAFETY: the slices are long enough (checked) and this task alone writes its
+                    // planes (the caller's promise).
+                    unsafe { copy.run_task(self.copy_plane, task, from, to) };
                 }
             }
             _ => {

@@ -5,10 +5,12 @@
 //! holds the padded input's rows `ry, ry + sy, ...` and columns `rx, rx + sx, ...`. On these planes
 //! every tap again is one offset for all output pixels, as in a stride-1 convolution.
 
-use super::ConvSpec;
+use super::{ConvSpec, MAX_TASKS, Tail};
+use crate::activation::Activation;
 use crate::error::{KernelError, require};
+use crate::output::part;
 use crate::planar::{Planar, TAIL};
-use crate::simd::{Body, Simd};
+use crate::simd::{Body, Entry, Simd};
 
 /// Addresses of a convolution's reads.
 pub(super) struct Source {
@@ -98,6 +100,15 @@ impl Source {
         source
     }
 
+    /// Elements of the input `input` that are read by a kernel that reads no whole vectors past the
+    /// last pixel.
+    pub(super) fn exact_len(&self, input: &Planar) -> usize {
+        match &self.copy {
+            None => self.len - TAIL,
+            Some(_) => input.end(),
+        }
+    }
+
     /// One past the last element that a tap of an output pixel reads.
     fn reach(&self, images: usize, channels: usize, oh: usize, ow: usize) -> usize {
         let farthest = self.taps.iter().copied().max().unwrap_or(0) as usize;
@@ -134,8 +145,32 @@ pub(super) struct PaddedCopy {
 
 impl PaddedCopy {
     /// Planes of the input, the unit of work.
-    pub(super) fn planes(&self) -> usize {
+    fn planes(&self) -> usize {
         self.input.images * self.input.channels
+    }
+
+    /// Number of tasks of a copy of all planes.
+    pub(super) fn tasks(&self) -> usize {
+        self.planes().min(MAX_TASKS)
+    }
+
+    /// Copies the planes of one task.
+    ///
+    /// # Safety
+    /// The whole input is readable at `input`, and [`PaddedCopy::plane_len`] elements for each of its
+    /// planes are writable at `out`; no other thread writes those of this task.
+    pub(super) unsafe fn run_task(
+        &self,
+        copy_plane: Entry<CopyArgs>,
+        task: usize,
+        input: *const f32,
+        out: *mut f32,
+    ) {
+        for plane in part(self.planes(), self.tasks(), task) {
+            let args = self.args(plane, input, out.wrapping_add(plane * self.plane_len()));
+            // SAFETY: the caller's promise.
+            unsafe { copy_plane(&args) };
+        }
     }
 
     /// Elements of all phases of one plane.
@@ -245,6 +280,14 @@ unsafe fn gather<S: Simd>(from: *const f32, out: *mut f32, count: usize, step: u
 }
 
 impl ConvSpec {
+    /// Refuses what only a forward convolution has: an activation, a residual or a pooling.
+    pub(super) fn require_plain(&self, name: &'static str) -> Result<(), KernelError> {
+        let plain = self.activation == Activation::Identity
+            && self.residual.is_none()
+            && self.tail == Tail::Store;
+        require(name, plain, || format!("an epilogue in {self:?}"))
+    }
+
     /// Whether the input's halo holds all padding that the taps read.
     pub(super) fn halo_suffices(&self) -> bool {
         let halo = self.input.halo;
@@ -290,9 +333,9 @@ impl ConvSpec {
         }
         let [oh, ow] = self.size;
         let stored = match self.tail {
-            super::Tail::Store => [oh, ow],
-            super::Tail::MaxPool2 => [oh / 2, ow / 2],
-            super::Tail::GlobalAverage => [1, 1],
+            Tail::Store => [oh, ow],
+            Tail::MaxPool2 => [oh / 2, ow / 2],
+            Tail::GlobalAverage => [1, 1],
         };
         let found = [self.output.height, self.output.width];
         require(name, stored == found, || {
@@ -305,7 +348,7 @@ impl ConvSpec {
             require(name, shape(residual) == expected, || {
                 format!("the residual is {:?}, the result {expected:?}", shape(residual))
             })?;
-            require(name, self.tail != super::Tail::MaxPool2, || {
+            require(name, self.tail != Tail::MaxPool2, || {
                 "a residual cannot be combined with pooling".to_owned()
             })?;
         }

@@ -10,7 +10,7 @@
 //! a convolution's bias comes with that of the normalisation behind it.
 
 use bunjae_ir::op::{Binary, MaxPool, Reduction, Unary};
-use bunjae_ir::{Graph, Node, NodeId, Op, TensorId};
+use bunjae_ir::{Graph, Node, NodeId, Op, Source, TensorId};
 use bunjae_kernels::{Activation, BatchNormSpec, Tail};
 use bunjae_tensor::DType;
 
@@ -362,14 +362,21 @@ impl<'g> Finder<'g> {
         (adds && same && free && later && computed).then_some(user)
     }
 
+    /// The node that makes a tensor.
+    fn maker(&self, id: TensorId) -> Option<NodeId> {
+        match self.graph.value(id).source {
+            Source::Node { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+
     /// The number of the normalisation that makes a tensor by itself.
     fn made_by_norm(&self, id: TensorId) -> Option<usize> {
-        self.graph
-            .node_ids()
-            .find(|(_, node)| {
-                matches!(node.op, Op::BatchNormTrain(_)) && node.outputs.first() == Some(&id)
-            })
-            .map(|(id, _)| id.index())
+        let maker = self.maker(id)?;
+        let node = self.graph.node(maker);
+        let normalised =
+            matches!(node.op, Op::BatchNormTrain(_)) && node.outputs.first() == Some(&id);
+        normalised.then_some(maker.index())
     }
 
     /// The activation of a sum: its gradient stays by itself, as both operands want it, and goes by
@@ -445,9 +452,8 @@ impl<'g> Finder<'g> {
     /// Whether a tensor is another transposed convolution's result that the same sum could go to,
     /// and comes after `id`.
     fn is_later(&self, other: TensorId, id: NodeId, sum: NodeId) -> bool {
-        let maker = self.graph.node_ids().find(|(_, node)| node.outputs.contains(&other));
-        maker.is_some_and(|(maker, node)| {
-            matches!(node.op, Op::ConvTranspose2d(_))
+        self.maker(other).is_some_and(|maker| {
+            matches!(self.op(maker), Op::ConvTranspose2d(_))
                 && self.only_user(other) == Some(sum)
                 && maker.index() > id.index()
         })

@@ -17,7 +17,6 @@ use super::super::{ConvSpec, MAX_TASKS, even_tiles};
 use super::Operands;
 use crate::isa::Isa;
 use crate::output::part;
-use crate::planar::TAIL;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
 /// Most vectors of channels of a tile.
@@ -122,10 +121,7 @@ impl ChannelForm {
 
     /// Elements of the input that are read.
     pub(super) fn input_len(&self) -> usize {
-        match &self.source.copy {
-            None => self.source.len - TAIL,
-            Some(_) => self.spec.input.end(),
-        }
+        self.source.exact_len(&self.spec.input)
     }
 
     fn copy_len(&self) -> usize {
@@ -147,7 +143,7 @@ impl ChannelForm {
     }
 
     pub(super) fn stages(&self) -> [usize; 3] {
-        let copies = self.source.copy.as_ref().map_or(0, |copy| copy.planes().min(MAX_TASKS));
+        let copies = self.source.copy.as_ref().map_or(0, |copy| copy.tasks());
         let weights = self.spec.output.channels * self.spec.k();
         let sums = (weights >> 13).clamp(1, MAX_TASKS).min(self.spec.output.channels);
         [copies, self.blocks * self.parts, sums]
@@ -168,12 +164,8 @@ impl ChannelForm {
         let sums = workspace.wrapping_add(self.copy_len());
         match (stage, &self.source.copy) {
             (0, Some(copy)) => {
-                for plane in part(copy.planes(), self.stages()[0], task) {
-                    let out = workspace.wrapping_add(plane * copy.plane_len());
-                    let args = copy.args(plane, input.as_ptr(), out);
-                    // SAFETY: the slices are long enough and this task alone writes its planes.
-                    unsafe { (self.copy_plane)(&args) };
-                }
+                // SAFETY: the slices are long enough and this task alone writes its planes.
+                unsafe { copy.run_task(self.copy_plane, task, input.as_ptr(), workspace) };
             }
             (1, copy) => {
                 let source = if copy.is_some() { workspace.cast_const() } else { input.as_ptr() };

@@ -12,8 +12,7 @@ use std::ops::Range;
 
 use self::channel::ChannelForm;
 use self::pixel::PixelForm;
-use super::{ConvSpec, Tail};
-use crate::activation::Activation;
+use super::ConvSpec;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::Output;
@@ -60,10 +59,7 @@ impl ConvWeightGrad {
     ) -> Result<ConvWeightGrad, KernelError> {
         isa.require()?;
         spec.check()?;
-        let plain = spec.activation == Activation::Identity
-            && spec.residual.is_none()
-            && spec.tail == Tail::Store;
-        require(NAME, plain, || format!("an epilogue in {spec:?}"))?;
+        spec.require_plain(NAME)?;
         let form = if over_channels {
             Form::Channel(ChannelForm::new(spec, isa))
         } else {

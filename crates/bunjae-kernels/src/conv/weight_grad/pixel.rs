@@ -116,10 +116,7 @@ impl PixelForm {
 
     /// Elements of the input that are read.
     pub(super) fn input_len(&self) -> usize {
-        match &self.source.copy {
-            None => self.source.len - TAIL,
-            Some(_) => self.spec.input.end(),
-        }
+        self.source.exact_len(&self.spec.input)
     }
 
     pub(super) fn workspace_len(&self) -> usize {
@@ -132,7 +129,7 @@ impl PixelForm {
 
     pub(super) fn stages(&self) -> [usize; 3] {
         let copies = match &self.source.copy {
-            Some(copy) if self.copies_first() => copy.planes().min(MAX_TASKS),
+            Some(copy) if self.copies_first() => copy.tasks(),
             _ => 0,
         };
         let sums = if self.blocks > 1 { (self.weights_len() >> 13).clamp(1, MAX_TASKS) } else { 0 };
@@ -154,12 +151,8 @@ impl PixelForm {
         let count = self.stages()[stage];
         match (stage, &self.source.copy) {
             (0, Some(copy)) => {
-                for plane in part(copy.planes(), count, task) {
-                    let out = workspace.wrapping_add(plane * copy.plane_len());
-                    let args = copy.args(plane, input.as_ptr(), out);
-                    // SAFETY: the slices are long enough and this task alone writes its planes.
-                    unsafe { (self.copy_plane)(&args) };
-                }
+                // SAFETY: the slices are long enough and this task alone writes its planes.
+                unsafe { copy.run_task(self.copy_plane, task, input.as_ptr(), workspace) };
             }
             (1, _) => {
                 let sums = if self.blocks > 1 {
