@@ -56,11 +56,14 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("prost", &["bunjae-onnx"]),
     ("image", &["bunjae-data"]),
     ("plotters", &["bunjae-report"]),
+    ("maud", &["bunjae-report"]),
     ("gstreamer", &["bunjae-camera"]),
     ("axum", &["bunjae-camera"]),
     ("proptest", &[TESTKIT]),
     ("insta", &[TESTKIT]),
     ("cbindgen", &[TESTKIT]),
+    ("jsonschema", &[TESTKIT]),
+    ("schemars", &[TESTKIT]),
 ];
 
 /// Where the tables above live, for messages.
