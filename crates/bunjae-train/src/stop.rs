@@ -109,8 +109,14 @@ impl Watch {
         if gained || self.since.is_none() {
             self.since = Some(now);
         }
-        let waited = self.since.map_or(0, |since| epoch.saturating_sub(since.epoch));
-        Verdict { is_best, stop: self.patience.is_some_and(|patience| waited >= patience) }
+        Verdict { is_best, stop: self.is_over(epoch.saturating_add(1)) }
+    }
+
+    /// Whether a run of which so many epochs are done has waited long enough for a better figure.
+    pub fn is_over(&self, done: u64) -> bool {
+        let waited =
+            self.since.map_or(0, |since| done.saturating_sub(1).saturating_sub(since.epoch));
+        self.patience.is_some_and(|patience| waited >= patience)
     }
 }
 

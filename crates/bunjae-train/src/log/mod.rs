@@ -2,7 +2,7 @@
 
 mod tensorboard;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -58,26 +58,21 @@ pub struct Log {
 const LINES: &str = "metrics.jsonl";
 
 impl Log {
-    /// Opens the logs of a run that begins, or goes on, with `epoch`. Lines of that epoch and later
-    /// ones, which a killed run wrote after its last checkpoint, are taken out.
+    /// Opens the logs of a run that begins, or goes on, after these epochs. A killed run may have
+    /// left lines that are newer than its last checkpoint, or have lacked the time for the last one.
     ///
     /// # Errors
-    /// [`TrainError::Read`], [`TrainError::Write`].
-    pub fn open(folder: &Path, epoch: u64) -> Result<Log, TrainError> {
+    /// [`TrainError::Write`].
+    pub fn open(folder: &Path, done: &[EpochRecord]) -> Result<Log, TrainError> {
         let path = folder.join(LINES);
-        let old = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(TrainError::Read { path, source }),
-        };
-        let before = |line: &&str| {
-            serde_json::from_str::<EpochRecord>(line).is_ok_and(|record| record.epoch < epoch)
-        };
-        let kept: String = old.lines().filter(before).flat_map(|line| [line, "\n"]).collect();
-        write_whole(&path, kept.as_bytes())?;
+        let mut text = String::new();
+        for record in done {
+            text.push_str(&line(record, &path)?);
+        }
+        write_whole(&path, text.as_bytes())?;
         let lines =
             OpenOptions::new().append(true).open(&path).map_err(TrainError::write(&path))?;
-        let events = tensorboard::Events::create(folder, epoch)?;
+        let events = tensorboard::Events::create(folder, done.len() as u64)?;
         Ok(Log { lines, path, events })
     }
 
@@ -86,16 +81,22 @@ impl Log {
     /// # Errors
     /// [`TrainError::Write`].
     pub fn add(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
-        let mut line = serde_json::to_string(record)
-            .map_err(|error| TrainError::write(&self.path)(error.into()))?;
-        line.push('\n');
+        let line = line(record, &self.path)?;
         self.lines.write_all(line.as_bytes()).map_err(TrainError::write(&self.path))?;
         self.events.add(record.step, &record.scalars())
     }
 }
 
+/// A record as a line of the file at `path`.
+fn line(record: &EpochRecord, path: &Path) -> Result<String, TrainError> {
+    let line = serde_json::to_string(record);
+    Ok(line.map_err(|error| TrainError::write(path)(error.into()))? + "\n")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn record(epoch: u64, accuracy: f64) -> EpochRecord {
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn a_resumed_run_writes_every_epoch_once() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), 0).unwrap();
+        let mut log = Log::open(folder.path(), &[]).unwrap();
         for (epoch, accuracy) in [(0, 0.1), (1, 0.2), (2, 0.3)] {
             log.add(&record(epoch, accuracy)).unwrap();
         }
@@ -123,11 +124,16 @@ mod tests {
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("{\"epoch\":3,");
         fs::write(&path, text).unwrap();
-        let mut log = Log::open(folder.path(), 1).unwrap();
+        let read = || -> Vec<EpochRecord> {
+            let text = fs::read_to_string(&path).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let mut log = Log::open(folder.path(), &[record(0, 0.1)]).unwrap();
         log.add(&record(1, 0.25)).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let records: Vec<EpochRecord> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(records, [record(0, 0.1), record(1, 0.25)]);
+        assert_eq!(read(), [record(0, 0.1), record(1, 0.25)]);
+        // Killed after a checkpoint and before its line.
+        let done = [record(0, 0.1), record(1, 0.25), record(2, 1.0 / 3.0)];
+        drop(Log::open(folder.path(), &done).unwrap());
+        assert_eq!(read(), done);
     }
 }

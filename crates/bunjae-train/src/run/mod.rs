@@ -85,7 +85,7 @@ pub enum Event<'a> {
 pub struct Trained {
     /// The model of the best epoch.
     pub graph: Graph,
-    /// The figures of every epoch of this run; of a resumed run, those since then.
+    /// The figures of every epoch, also of those before a run was resumed.
     pub epochs: Vec<EpochRecord>,
     /// The epoch of the model.
     pub best_epoch: u64,
@@ -112,6 +112,8 @@ pub struct Run {
     outputs: Vec<Vec<f32>>,
     watch: Watch,
     epoch: u64,
+    /// The figures of the epochs that are done.
+    records: Vec<EpochRecord>,
     best: BTreeMap<String, Vec<f32>>,
     best_epoch: u64,
     per_epoch: u64,
@@ -194,6 +196,7 @@ impl Run {
             outputs: ports,
             watch,
             epoch: 0,
+            records: Vec::new(),
             best: BTreeMap::new(),
             best_epoch: 0,
             per_epoch,
@@ -231,10 +234,10 @@ impl Run {
         let Materials { train, fingerprint, .. } = &self.materials;
         let mut asked = |done, of| progress(&Event::Teachers { done, of });
         self.teachers.prepare(&self.recipe, train, folder.as_deref(), fingerprint, &mut asked)?;
-        let mut log = folder.as_deref().map(|folder| Log::open(folder, self.epoch)).transpose()?;
-        let mut epochs = Vec::new();
-        let mut stopped_early = false;
-        while self.epoch < self.recipe.epochs {
+        let mut log =
+            folder.as_deref().map(|folder| Log::open(folder, &self.records)).transpose()?;
+        // A run may have been killed after its last epoch.
+        while self.epoch < self.recipe.epochs && !self.watch.is_over(self.epoch) {
             let train_loss = self.one_epoch(progress)?;
             let record = self.record(train_loss)?;
             let figure = match self.recipe.metric {
@@ -249,6 +252,7 @@ impl Run {
                 self.best_epoch = self.epoch;
             }
             self.epoch += 1;
+            self.records.push(record.clone());
             if let Some(folder) = &folder {
                 self.save(folder, is_best)?;
             }
@@ -256,16 +260,13 @@ impl Run {
                 log.add(&record)?;
             }
             progress(&Event::Epoch { record: &record, is_best });
-            epochs.push(record);
-            if verdict.is_some_and(|verdict| verdict.stop) {
-                stopped_early = self.epoch < self.recipe.epochs;
-                break;
-            }
         }
+        let stopped_early = self.epoch < self.recipe.epochs;
         if self.best.is_empty() {
             self.best = self.weights();
         }
         let graph = with_weights(&self.materials.graph, &self.best)?;
+        let epochs = self.records.clone();
         Ok(Trained { graph, epochs, best_epoch: self.best_epoch, stopped_early })
     }
 

@@ -12,6 +12,7 @@ use super::Run;
 use crate::checkpoint::Checkpoint;
 use crate::distil::REGRESSOR;
 use crate::error::TrainError;
+use crate::log::EpochRecord;
 use crate::recipe::Recipe;
 use crate::stop::Watch;
 
@@ -40,6 +41,8 @@ struct Record {
     average_updates: u64,
     watch: Watch,
     best_epoch: u64,
+    /// The figures of the epochs that are done.
+    epochs: Vec<EpochRecord>,
 }
 
 impl Run {
@@ -74,6 +77,7 @@ impl Run {
             average_updates: self.average.as_ref().map_or(0, |[average, _]| average.updates()),
             watch: self.watch.clone(),
             best_epoch: self.best_epoch,
+            epochs: self.records.clone(),
         };
         let mut arrays = BTreeMap::new();
         arrays.insert(PARAMETERS.to_owned(), self.session.parameters().to_vec());
@@ -143,6 +147,7 @@ impl Run {
         });
         self.best = best.collect();
         self.best_epoch = record.best_epoch;
+        self.records = record.epochs;
         self.watch = record.watch;
         self.epoch = record.epoch;
         Ok(())

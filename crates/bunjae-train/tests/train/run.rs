@@ -82,7 +82,7 @@ fn a_killed_run_goes_on_as_if_it_had_not_been() {
             let resumed = run.train(&mut |_| {}).unwrap();
             assert_eq!(bits(&resumed.graph), bits(&whole.graph), "killed in epoch {killed_at}");
             assert_eq!(resumed.best_epoch, whole.best_epoch);
-            assert_eq!(resumed.epochs, whole.epochs[killed_at as usize..]);
+            assert_eq!(resumed.epochs, whole.epochs);
             let lines = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
             assert_eq!(lines.lines().count(), 6);
         }
@@ -150,6 +150,23 @@ fn a_run_stops_when_nothing_gets_better() {
     let trained = train(&patient, materials(net(), None, 1));
     assert_eq!((trained.epochs.len(), trained.best_epoch), (3, 0));
     assert!(trained.stopped_early);
+
+    // Killed after its last epoch, it has nothing left to do.
+    let folder = tempfile::tempdir().unwrap();
+    let begin = || materials(net(), Some(folder.path()), 1);
+    let mut run = Run::new(patient.clone(), begin(), false).unwrap();
+    let killed = catch_unwind(AssertUnwindSafe(|| {
+        run.train(&mut |event| {
+            if let Event::Epoch { record, .. } = event {
+                assert!(record.epoch < 2, "killed");
+            }
+        })
+    }));
+    assert!(killed.is_err());
+    let resumed = Run::new(patient, begin(), true).unwrap().train(&mut |_| {}).unwrap();
+    assert!(resumed.stopped_early);
+    assert_eq!(resumed.epochs, trained.epochs);
+    assert_eq!(bits(&resumed.graph), bits(&trained.graph));
 }
 
 #[test]

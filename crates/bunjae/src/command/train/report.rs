@@ -25,7 +25,7 @@ pub(super) struct TrainReport {
     /// The epoch of the model, from 1.
     best_epoch: u64,
     stopped_early: bool,
-    /// Those of this run; of a resumed one, those since then.
+    /// All, also those before a run was resumed.
     epochs: Vec<EpochRecord>,
 }
 
