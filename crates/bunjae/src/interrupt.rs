@@ -11,6 +11,9 @@ use crate::failure::{Failure, Fallible};
 /// Held while files are written.
 static WRITING: Mutex<()> = Mutex::new(());
 
+/// What is said before the program ends.
+static FAREWELL: Mutex<Option<String>> = Mutex::new(None);
+
 /// What shells report for a program that Ctrl-C ended: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
@@ -18,9 +21,17 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn install() -> Fallible<()> {
     ctrlc::set_handler(|| {
         let _written = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(farewell) = &*FAREWELL.lock().unwrap_or_else(PoisonError::into_inner) {
+            crate::output::say(farewell);
+        }
         std::process::exit(INTERRUPTED);
     })
     .map_err(|error| Failure::new(format!("cannot handle signals: {error}")))
+}
+
+/// From now on a signal has this said; nothing with `None`.
+pub(crate) fn farewell(text: Option<String>) {
+    *FAREWELL.lock().unwrap_or_else(PoisonError::into_inner) = text;
 }
 
 /// Runs `write` to its end, whatever signal arrives.

@@ -57,6 +57,17 @@ pub(crate) fn element(value: f64) -> String {
     if f64::from(single) == value { single.to_string() } else { value.to_string() }
 }
 
+/// A time as people say it: `0.3 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
 /// `1 node`, `2 nodes`.
 pub(crate) fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count as u64), if count == 1 { "" } else { "s" })
@@ -98,6 +109,10 @@ mod tests {
             ["1.83", "0.0222", "144", "1.23e4"]
         );
         assert_eq!((element(f64::from(0.1f32)), element(0.1)), ("0.1".into(), "0.1".into()));
+        assert_eq!(
+            [0.26, 9.96, 59.4, 185.0, 7800.0].map(duration),
+            ["0.3 s", "10 s", "59 s", "3 min 5 s", "2 h 10 min"]
+        );
         assert_eq!((element(f64::NAN), element(3.0)), ("NaN".into(), "3".into()));
     }
 

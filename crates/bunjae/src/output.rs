@@ -5,11 +5,14 @@
     reason = "every other module hands its text to this one"
 )]
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::{Color, Format, Global};
 use crate::failure::{Failure, Fallible};
@@ -39,11 +42,32 @@ struct Document<'a, R> {
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
+    /// Where a command is part of another one, which takes its reports.
+    capture: Option<Capture>,
+}
+
+/// What a command that is part of another one says.
+struct Capture {
+    /// What notes for people begin with.
+    name: String,
+    log: Mutex<File>,
+    reports: Mutex<Vec<Value>>,
+    /// Whether nothing else draws on the terminal.
+    draws: bool,
+}
+
+impl Capture {
+    /// Adds lines to the log. A log that cannot be written is no reason to stop what it tells of.
+    fn log(&self, text: &str) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = anstream::adapter::strip_str(text.trim_end()).to_string();
+        let _ = writeln!(log, "{text}");
+    }
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Output { format: Format::Text, quiet: false }
+        Output { format: Format::Text, quiet: false, capture: None }
     }
 }
 
@@ -54,11 +78,47 @@ impl Output {
             Color::Always => anstream::ColorChoice::Always.write_global(),
             Color::Never => anstream::ColorChoice::Never.write_global(),
         }
-        Output { format: global.format, quiet: global.quiet }
+        Output { format: global.format, quiet: global.quiet, capture: None }
+    }
+
+    /// For a command that is part of another one: reports are kept, notes go to the log and, after
+    /// `name`, to people, and bars are drawn where the command `draws` alone.
+    pub(crate) fn captured(&self, name: &str, log: File, draws: bool) -> Output {
+        let (log, reports) = (Mutex::new(log), Mutex::default());
+        let capture = Capture { name: name.to_owned(), log, reports, draws };
+        Output { format: Format::Text, quiet: self.quiet, capture: Some(capture) }
+    }
+
+    /// The reports that were kept, as JSON.
+    pub(crate) fn into_reports(self) -> Vec<Value> {
+        let reports = self.capture.map(|capture| capture.reports);
+        reports.map_or_else(Vec::new, |reports| {
+            reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+        })
+    }
+
+    /// Whether the command is part of another one, with which it shares the process.
+    pub(crate) fn is_captured(&self) -> bool {
+        self.capture.is_some()
+    }
+
+    /// Writes something to the log of a command that is part of another one.
+    pub(crate) fn log(&self, text: &str) {
+        if let Some(capture) = &self.capture {
+            capture.log(text);
+        }
     }
 
     /// Prints a report to stdout.
     pub(crate) fn report<R: Report>(&self, report: &R) -> Fallible<()> {
+        if let Some(capture) = &self.capture {
+            let mut page = Page::new(None);
+            report.write(&mut page);
+            capture.log(&page.into_text());
+            let value = serde_json::to_value(report).map_err(Failure::new)?;
+            capture.reports.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+            return Ok(());
+        }
         let text = match self.format {
             Format::Text => {
                 let mut page = Page::new(terminal_width());
@@ -77,6 +137,10 @@ impl Output {
 
     /// Prints a part of what a command finds out bit by bit; false where nobody reads any more.
     pub(crate) fn stream(&self, text: &str) -> Fallible<bool> {
+        if let Some(capture) = &self.capture {
+            capture.log(text);
+            return Ok(true);
+        }
         let mut stdout = anstream::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             // Whoever reads has seen enough, as in `bunjae inspect model.onnx | head`.
@@ -93,21 +157,28 @@ impl Output {
 
     /// Tells people something beside the report.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet {
-            say(&lines(text));
+        let text = lines(text);
+        if let Some(capture) = &self.capture {
+            capture.log(&text);
+        }
+        match &self.capture {
+            _ if self.quiet => {}
+            Some(capture) => say(&format!("{}: {text}", capture.name)),
+            None => say(&text),
         }
     }
 
     /// Says what takes a while, where somebody is watching.
     pub(crate) fn progress(&self, text: &str) {
-        if io::stderr().is_terminal() {
+        if io::stderr().is_terminal() && self.capture.is_none() {
             self.note(text);
         }
     }
 
     /// A bar on stderr for what takes a while; nothing where nobody is watching.
     pub(crate) fn bar(&self, length: usize, what: &str) -> ProgressBar {
-        let target = match self.quiet || !io::stderr().is_terminal() {
+        let shares = self.capture.as_ref().is_some_and(|capture| !capture.draws);
+        let target = match self.quiet || shares || !io::stderr().is_terminal() {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
@@ -128,8 +199,8 @@ impl Output {
     }
 }
 
-/// Nobody is left to tell where stderr is gone.
-fn say(text: &str) {
+/// Tells people something at the end of the program. Nobody is left to tell where stderr is gone.
+pub(crate) fn say(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 

@@ -2,6 +2,7 @@
 
 mod annotate;
 mod bench;
+mod clean;
 mod compile;
 mod data;
 mod diff;
@@ -11,6 +12,8 @@ mod new;
 mod predict;
 mod profile;
 mod prune;
+mod run;
+mod status;
 mod train;
 
 use clap::Subcommand;
@@ -37,6 +40,9 @@ pub(crate) enum Command {
     Finetune(Box<train::Finetune>),
     Distill(Box<train::Distill>),
     Evaluate(Box<evaluate::Evaluate>),
+    Run(run::Run),
+    Status(status::Status),
+    Clean(clean::Clean),
 }
 
 /// How a command that did not fail came out.
@@ -65,5 +71,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Finetune(finetune) => finetune.run(output),
         Command::Distill(distill) => distill.run(output),
         Command::Evaluate(evaluate) => evaluate.run(output),
+        Command::Run(run) => run.run(output),
+        Command::Status(status) => status.run(output),
+        Command::Clean(clean) => clean.run(output),
     }
 }

@@ -17,6 +17,8 @@ mod profile;
 mod prune;
 mod prune_data;
 mod real_models;
+mod recipes;
+mod run;
 mod streams;
 mod support;
 mod train;

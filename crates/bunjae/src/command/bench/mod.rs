@@ -170,7 +170,7 @@ impl Bench {
         let mut benchmark = self.benchmark(&entries);
         for threads in &self.threads {
             output.progress(&format!("measuring with {threads} threads"));
-            self.measure(threads.get(), &entries, &mut benchmark)?;
+            self.measure(threads.get(), &entries, &mut benchmark, output)?;
         }
         benchmark.compare();
         output.report(&benchmark)?;
@@ -232,6 +232,7 @@ impl Bench {
         threads: usize,
         entries: &[Entry],
         benchmark: &mut Benchmark,
+        output: &Output,
     ) -> Fallible<()> {
         let mut ours = entries
             .iter()
@@ -250,7 +251,8 @@ impl Bench {
         let times = benchmark.protocol.measure(&mut contestants)?;
         let mut statistics = times.into_iter().map(Statistics::of);
         let peak = benchmark.peak_macs_per_second;
-        let alone = entries.len() * self.threads.len() == 1;
+        // What this process took before, for other commands or models, does not count.
+        let alone = entries.len() * self.threads.len() == 1 && !output.is_captured();
         for (entry, statistics) in entries.iter().zip(statistics.by_ref()) {
             let resident = match alone && !self.profile {
                 true => peak_resident(),
