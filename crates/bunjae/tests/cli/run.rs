@@ -106,10 +106,22 @@ fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Text without what differs from run to run: keys and times.
+/// Text without what differs from run to run or between processors: keys, times and the comparison
+/// of models.
 fn steady(text: &str) -> String {
     let mut steady = String::new();
+    let mut compares = false;
     for line in text.lines() {
+        if line.starts_with("model ") {
+            if !compares {
+                steady.push_str("[COMPARISON]\n\n");
+            }
+            compares = true;
+        }
+        compares &= !line.starts_with("report:");
+        if compares {
+            continue;
+        }
         let words: Vec<String> = line.split_whitespace().map(steady_word).collect();
         let indent = line.len() - line.trim_start().len();
         steady.push_str(&" ".repeat(indent));
@@ -348,6 +360,46 @@ fn a_stage_that_fails_ends_what_needs_it_and_nothing_else() {
     assert!(log.contains("error: "), "{log}");
     folder.write("r.toml", TINY);
     assert_eq!(folder.run("run r.toml --quiet").status.code(), Some(0));
+}
+
+/// The share of lines of a predictions file whose label is predicted.
+fn recount(folder: &Path) -> f64 {
+    let text = fs::read_to_string(folder.join("predictions.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let right = lines.iter().filter(|cells| cells[1] == cells[2]).count();
+    right as f64 / lines.len() as f64
+}
+
+#[test]
+fn the_report_says_what_the_files_say() {
+    let bench = "[bench.speed]\nmodels = [\"teacher\", \"pruned\"]\nruns = 3\nseconds = 0\n";
+    let folder = folder(&format!("{TINY}\n{bench}\n[report]\nbase = \"pruned-0.5\"\n"));
+    folder.done("run r.toml --quiet --table table.md");
+    let report: serde_json::Value =
+        serde_json::from_slice(&folder.read("r.work/report.json")).unwrap();
+    assert_eq!(report["title"], "tiny");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 13);
+    let models = report["models"].as_array().unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pruned-0.5", "teacher", "pruned-0.3"], "the base first");
+    let folders = stages(&folder, "run r.toml --dry-run", "folder");
+    for (model, name) in models.iter().zip(names) {
+        let run = &model["runs"][0];
+        let file = folder.path(run["file"]["path"].as_str().unwrap());
+        assert_eq!(run["file"]["bytes"], fs::metadata(file).unwrap().len());
+        let counted = recount(&folder.path(&folders[&format!("scores-{name}")]));
+        assert_eq!(run["quality"]["accuracy"], counted, "{name}");
+        assert_eq!(run["quality"]["pictures"], 36);
+        assert!(run["cost"]["parameters"].as_u64().unwrap() > 1000);
+        assert!(run["timings"][0]["median_ms"].as_f64().unwrap() > 0.0);
+        let epochs = if name == "teacher" { 3 } else { 2 };
+        assert_eq!(run["training"][0]["epochs"].as_array().unwrap().len(), epochs);
+        assert_eq!(run["seed"], 1);
+    }
+    let page = String::from_utf8(folder.read("r.work/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("pruned-0.3"));
+    let table = String::from_utf8(folder.read("table.md")).unwrap();
+    assert!(table.starts_with("| model |") && table.contains("\n| teacher |"), "{table}");
 }
 
 #[test]

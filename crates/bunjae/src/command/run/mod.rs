@@ -1,9 +1,11 @@
 //! `bunjae run`: a whole pipeline from one file.
 
+mod counted;
 mod execute;
 pub(super) mod figures;
 pub(super) mod hashes;
 pub(super) mod recipe_file;
+mod report;
 #[cfg(test)]
 mod schema_tests;
 mod stage;
@@ -12,6 +14,7 @@ pub(super) mod work;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -39,7 +42,8 @@ use work::Work;
 /// A stage is known by everything that its result depends on: settings, inputs, what the pictures
 /// hold, the program's version. What is done is not done again, a training that was stopped goes on
 /// after its last epoch, and a changed setting runs anew only what follows from it. A stage that fails
-/// ends what needs it and nothing else. One run at a time writes into a work folder.
+/// ends what needs it and nothing else. One run at a time writes into a work folder. At the end
+/// `report.html` and `report.json` there compare all models that were measured.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: bunjae run recipes/demo.toml\n  \
     bunjae run recipes/face-mask.toml --set data=pictures --dry-run\n  \
@@ -58,6 +62,9 @@ pub(crate) struct Run {
     /// repeated. The name in the recipe stands for all that a list made of it
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Write the comparison of the models as a table in Markdown
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// Wait where another run writes into the work folder, rather than fail
     #[arg(long)]
     wait: bool,
@@ -87,10 +94,18 @@ struct RunReport {
     work: String,
     dry_run: bool,
     stages: Vec<Line>,
+    /// The page with what came out, where something was measured.
+    report: Option<String>,
+    /// The comparison of the models, for people.
+    #[serde(skip)]
+    comparison: Option<String>,
 }
 
 impl Run {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
+        if let Some(table) = &self.table {
+            crate::model::check_target(table, Some(&self.file.recipe))?;
+        }
         let recipe = self.file.read()?;
         let work = Work::new(self.file.work());
         let forced = self.forced(&recipe)?;
@@ -111,8 +126,22 @@ impl Run {
         let how = How { jobs: self.jobs.get(), forced };
         let ends = execute::execute(&plan, &work, &how, output);
         interrupt::farewell(None);
-        let report = self.finished(&plan, &work, &ends);
-        output.report(&report)?;
+        let title = self.file.recipe.file_stem().unwrap_or_default().to_string_lossy();
+        let found = report::report(&plan, &work, &ends, &title, output)?;
+        let mut told = self.finished(&plan, &work, &ends);
+        if let Some(found) = &found {
+            report::save(&work, found)?;
+            told.report = Some(work.path(report::HTML).display().to_string());
+            told.comparison = Some(bunjae_report::text(found));
+        }
+        output.report(&told)?;
+        if let Some(table) = &self.table {
+            let found = found.as_ref().ok_or_else(|| {
+                Failure::new("no model was measured, so there is no table")
+                    .hint("`[evaluate.NAME]` and `[bench.NAME]` measure models")
+            })?;
+            report::write(table, &bunjae_report::markdown(found))?;
+        }
         execute::failure(&plan, &work, &ends)?;
         let passed = ends.iter().filter_map(End::record).all(|record| record.passed);
         Ok(if passed { Outcome::Done } else { Outcome::CheckFailed })
@@ -169,6 +198,8 @@ impl Run {
             work: work.root.display().to_string(),
             dry_run: self.dry_run,
             stages,
+            report: None,
+            comparison: None,
         }
     }
 
@@ -280,5 +311,13 @@ impl RunReport {
             table.row([line.name.clone(), line.kind.to_owned(), state, time, figures.join(", ")]);
         }
         page.table(&table);
+        if let Some(comparison) = &self.comparison {
+            page.gap();
+            page.raw(comparison);
+        }
+        if let Some(report) = &self.report {
+            page.gap();
+            page.line(&format!("report: {report}"));
+        }
     }
 }
