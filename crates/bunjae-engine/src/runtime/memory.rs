@@ -12,6 +12,7 @@ use std::cell::Cell;
 
 use bunjae_kernels::{AlignedVec, ConvInputs, KernelError, Output};
 use bunjae_tensor::{Element, Tensor};
+use memmap2::MmapMut;
 
 use super::step::{FastKernel, Prepared, Step, StepError};
 use super::view::{Region, Space, View};
@@ -19,11 +20,20 @@ use super::view::{Region, Space, View};
 /// Every region starts at a multiple of this many bytes: a cache line.
 pub(crate) const ALIGN: usize = 64;
 
+/// From this size on an arena asks for huge pages: a step on a batch touches thousands of planes in
+/// turn, more than a processor remembers the addresses of in pages of 4 KiB.
+const HUGE: usize = 16 << 20;
+
 /// Memory that the steps of a session write to.
 pub(crate) struct Arena {
     ptr: *mut f32,
     /// Owns what `ptr` points to, and is never touched again.
-    _memory: AlignedVec,
+    _memory: Owner,
+}
+
+enum Owner {
+    Heap { _vec: AlignedVec },
+    Pages { _map: MmapMut },
 }
 
 // SAFETY: the memory is owned, and reached only through `StepMemory`, whose creation promises that
@@ -35,8 +45,13 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// Zeroed memory of at least `bytes` bytes.
     pub(crate) fn new(bytes: usize) -> Arena {
-        let mut memory = AlignedVec::zeroed(bytes.div_ceil(ALIGN) * (ALIGN / size_of::<f32>()));
-        Arena { ptr: memory.as_mut_ptr(), _memory: memory }
+        if bytes >= HUGE
+            && let Some(mut map) = huge_pages(bytes)
+        {
+            return Arena { ptr: map.as_mut_ptr().cast(), _memory: Owner::Pages { _map: map } };
+        }
+        let mut vec = AlignedVec::zeroed(bytes.div_ceil(ALIGN) * (ALIGN / size_of::<f32>()));
+        Arena { ptr: vec.as_mut_ptr(), _memory: Owner::Heap { _vec: vec } }
     }
 
     /// The first elements.
@@ -57,6 +72,19 @@ impl Arena {
         // SAFETY: the caller's promise; the memory is initialised.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, len) }
     }
+}
+
+/// Zeroed pages of at least `bytes` bytes, huge ones where the system has them to give; `None` where
+/// it cannot be asked.
+fn huge_pages(bytes: usize) -> Option<MmapMut> {
+    if cfg!(miri) {
+        return None;
+    }
+    let map = MmapMut::map_anon(bytes.next_multiple_of(ALIGN)).ok()?;
+    // A hint: a system that does not follow it gives small pages.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Some(map)
 }
 
 /// Everything that a step may reach.
