@@ -1,7 +1,7 @@
 //! Pictures per second of training steps (forward, backward, Adam), batch 32: the median step.
 //!
 //! ```text
-//! cargo run --release -p bunjae-engine --example training -- [--profile] [--threads N] [--steps N] NAME[:CxHxW]
+//! cargo run --release -p bunjae-engine --example training -- [--profile] [--threads N] [--steps N] [--classes N] NAME[:CxHxW]
 //! ```
 //!
 //! Prints one line of JSON; with `--profile`, the time of each step of the plan follows. Measure one
@@ -25,18 +25,19 @@ const BATCH: usize = 32;
 const WARM_UP: usize = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut profile, mut threads, mut steps, mut network) = (false, 1, 20, None);
+    let (mut profile, mut threads, mut steps, mut classes, mut network) = (false, 1, 20, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--profile" => profile = true,
             "--threads" => threads = arguments.next().ok_or("a number of threads")?.parse()?,
             "--steps" => steps = arguments.next().ok_or("a number of steps")?.parse()?,
+            "--classes" => classes = Some(arguments.next().ok_or("a number of classes")?.parse()?),
             _ => network = Some(argument),
         }
     }
     let network = network.ok_or("the name of a network")?;
-    let graph = training_graph(&network)?;
+    let graph = training_graph(&network, classes)?;
     let tensors = inputs_of(&graph)?;
     let options = CompileOptions { threads, ..CompileOptions::batch(BATCH) };
     let mut session = TrainingSession::new(&graph, &options)?;
@@ -91,9 +92,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// `name` or `name:3x128x128`, with the cross-entropy of its classes and the gradients of its weights.
-fn training_graph(text: &str) -> Result<Graph, Box<dyn Error>> {
+fn training_graph(text: &str, classes: Option<usize>) -> Result<Graph, Box<dyn Error>> {
     let (name, size) = text.split_once(':').map_or((text, None), |(n, s)| (n, Some(s)));
-    let mut options = Options::default();
+    let mut options = Options { classes, ..Options::default() };
     if let Some(size) = size {
         let parts: Vec<usize> = size.split('x').map(str::parse).collect::<Result<_, _>>()?;
         options.input = Some(parts.try_into().map_err(|_| "a size is CxHxW")?);

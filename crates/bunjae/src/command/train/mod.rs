@@ -150,7 +150,8 @@ fn run(
     let graph =
         annotated(&trained, preprocess, classes, (command.clone(), recipe.seed), parent, &data)?;
     model::save(&options.output, &graph)?;
-    output.report(&TrainReport::new(options, command, &trained, &folder, data)?)?;
+    let speed = watcher.pictures_per_second();
+    output.report(&TrainReport::new(options, command, &trained, speed, &folder, data)?)?;
     Ok(Outcome::Done)
 }
 
@@ -285,13 +286,25 @@ pub(super) struct Watcher<'o> {
     seen: u64,
     output: &'o Output,
     latest: String,
+    /// When the last epoch, its validation and checkpoint included, was done.
+    rested: Option<Instant>,
+    /// Seconds and pictures of training in epochs after the first, which decodes the pictures.
+    trained: (f64, u64),
 }
 
 impl<'o> Watcher<'o> {
     pub(super) fn new(recipe: &bunjae_train::recipe::Recipe, output: &'o Output) -> Self {
         let (batch, epochs) = (recipe.batch, recipe.epochs);
         let (began, latest) = (Instant::now(), String::new());
-        Watcher { asking: None, bar: None, batch, epochs, began, seen: 0, output, latest }
+        let (asking, bar, rested) = (None, None, None);
+        Watcher { asking, bar, batch, epochs, began, seen: 0, output, latest, rested, trained: (0.0, 0) }
+    }
+
+    /// Pictures per second of epochs after the first, with decoding and augmentation and without
+    /// validation.
+    pub(super) fn pictures_per_second(&self) -> Option<f64> {
+        let (seconds, pictures) = self.trained;
+        (seconds > 0.0).then(|| pictures as f64 / seconds)
     }
 
     pub(super) fn hear(&mut self, event: &Event<'_>) {
@@ -320,6 +333,10 @@ impl<'o> Watcher<'o> {
                 self.seen += self.batch as u64;
                 let rate = self.seen as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
                 bar.set_position(epoch * of + done);
+                if let Some(rested) = self.rested.filter(|_| done == of) {
+                    self.trained.0 += rested.elapsed().as_secs_f64();
+                    self.trained.1 += of * self.batch as u64;
+                }
                 let place = format!("epoch {}/{}", epoch + 1, self.epochs);
                 bar.set_message(format!(
                     "{place}, loss {loss:.4}{}, {rate:.0} pictures/s",
@@ -343,6 +360,7 @@ impl<'o> Watcher<'o> {
                     Some(bar) => bar.suspend(|| self.output.note(&line)),
                     None => self.output.note(&line),
                 }
+                self.rested = Some(Instant::now());
             }
         }
     }

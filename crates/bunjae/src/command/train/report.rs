@@ -25,6 +25,8 @@ pub(super) struct TrainReport {
     /// The epoch of the model, from 1.
     best_epoch: u64,
     stopped_early: bool,
+    /// Of epochs after the first, with decoding and augmentation, without validation.
+    pictures_per_second: Option<f64>,
     /// All, also those before a run was resumed.
     epochs: Vec<EpochRecord>,
 }
@@ -34,6 +36,7 @@ impl TrainReport {
         options: &Options,
         settings: String,
         trained: &Trained,
+        pictures_per_second: Option<f64>,
         work: &Path,
         data_sha256: String,
     ) -> Fallible<TrainReport> {
@@ -47,8 +50,16 @@ impl TrainReport {
             work: work.display().to_string(),
             best_epoch: trained.best_epoch + 1,
             stopped_early: trained.stopped_early,
+            pictures_per_second,
             epochs: trained.epochs.clone(),
         })
+    }
+}
+
+impl TrainReport {
+    fn speed(&self) -> String {
+        let rate = self.pictures_per_second;
+        rate.map_or("-".to_string(), |rate| format!("{rate:.1} pictures/s after the first epoch"))
     }
 }
 
@@ -63,6 +74,7 @@ impl Report for TrainReport {
             ("written", format!("{}, {}", self.output, bytes(self.file_bytes))),
             ("run", self.work.clone()),
             ("best epoch", format!("{}{early}", self.best_epoch)),
+            ("speed", self.speed()),
         ]);
         page.gap();
         let mut table = Table::new([
