@@ -3,7 +3,7 @@
 //! The definitions are those of scikit-learn where it has one. A share that would be 0 / 0 (the
 //! precision of a class that is never predicted) counts as 0, as there.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Why no metric can be computed.
@@ -200,7 +200,7 @@ fn share(part: f64, whole: usize) -> f64 {
 }
 
 /// How often each class is predicted for each label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
     /// `counts[label][predicted]`.
     pub counts: Vec<Vec<usize>>,
@@ -251,7 +251,7 @@ impl Confusion {
 }
 
 /// What a model makes of one class.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
     /// Pictures with this label.
     pub pictures: usize,
@@ -266,7 +266,7 @@ pub struct ClassScores {
 }
 
 /// Means over classes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MacroMean {
     /// Of the precision.
     pub precision: f64,
@@ -282,7 +282,7 @@ pub struct MacroMean {
 /// [`Calibration::BINS`] bins of equal width by their confidence; the expected calibration error is
 /// the mean over the pictures of |accuracy - mean confidence| of their bin (Guo, Pleiss, Sun,
 /// Weinberger, "On Calibration of Modern Neural Networks", arXiv:1706.04599).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The expected calibration error, 0 to 1.
     pub error: f64,
@@ -296,7 +296,7 @@ impl Calibration {
 }
 
 /// The pictures whose confidence lies in one range.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// How many.
     pub count: usize,
@@ -307,7 +307,7 @@ pub struct Bin {
 }
 
 /// All metrics together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Labelled pictures.
     pub pictures: usize,

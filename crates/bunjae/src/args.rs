@@ -51,6 +51,8 @@ pub(crate) enum Format {
     Text,
     /// For programs, with a `schema_version`
     Json,
+    /// A table for a page, where models are compared
+    Markdown,
 }
 
 /// When to use colour.
@@ -82,7 +84,7 @@ pub(crate) fn parse<P: CommandFactory + FromArgMatches>() -> P {
 }
 
 /// Values for the sizes that a model leaves open.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Sizes {
     /// How many pictures a run takes, where the model leaves it open [default: 1]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Sizes")]

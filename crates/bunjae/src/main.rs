@@ -20,6 +20,7 @@ mod output;
 mod page;
 mod payload;
 mod provenance;
+mod records;
 #[cfg(test)]
 mod reference;
 mod runnable;

@@ -120,7 +120,8 @@ impl Output {
             return Ok(());
         }
         let text = match self.format {
-            Format::Text => {
+            // Commands without such a form were refused before they ran.
+            Format::Text | Format::Markdown => {
                 let mut page = Page::new(terminal_width());
                 report.write(&mut page);
                 page.into_text()
@@ -131,6 +132,16 @@ impl Output {
                 let text = serde_json::to_string_pretty(&document);
                 text.map_err(Failure::new)? + "\n"
             }
+        };
+        self.stream(&text).map(|_| ())
+    }
+
+    /// Prints a comparison of models to stdout.
+    pub(crate) fn comparison(&self, report: &bunjae_report::Report) -> Fallible<()> {
+        let text = match self.format {
+            Format::Text => bunjae_report::text(report),
+            Format::Markdown => bunjae_report::markdown(report),
+            Format::Json => bunjae_report::json(report).map_err(Failure::new)?,
         };
         self.stream(&text).map(|_| ())
     }
@@ -148,6 +159,11 @@ impl Output {
             Err(error) => Err(Failure::new(format!("cannot write to stdout: {error}"))),
             Ok(()) => Ok(true),
         }
+    }
+
+    /// Whether reports are for pages.
+    pub(crate) fn is_markdown(&self) -> bool {
+        matches!(self.format, Format::Markdown)
     }
 
     /// Whether reports are for programs.

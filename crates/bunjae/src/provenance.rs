@@ -4,6 +4,8 @@
 //! as JSON under `bunjae.history`, the first one first. Nothing here depends on the time or the
 //! machine, so that one command gives one file.
 
+use std::collections::BTreeMap;
+
 use bunjae_ir::Graph;
 use serde_json::Value;
 
@@ -81,6 +83,31 @@ pub(crate) fn record(graph: &mut Graph, step: Step) {
     }
 }
 
+/// The commands that made a model, the first one first; empty where the model does not tell.
+pub(crate) fn commands(metadata: &BTreeMap<String, String>) -> Vec<String> {
+    let history = metadata.get(HISTORY).map(|history| serde_json::from_str(history));
+    let mut commands = match history {
+        Some(Ok(Value::Array(steps))) => steps
+            .iter()
+            .filter_map(|step| step.get("command").and_then(Value::as_str))
+            .map(str::to_string)
+            .collect(),
+        _ => Vec::new(),
+    };
+    commands.extend(metadata.get(COMMAND).cloned());
+    commands
+}
+
+/// The seed of the last command, where the model tells.
+pub(crate) fn seed(metadata: &BTreeMap<String, String>) -> Option<u64> {
+    metadata.get("bunjae.seed")?.parse().ok()
+}
+
+/// The figures that the last command reached, as JSON.
+pub(crate) fn metrics(metadata: &BTreeMap<String, String>) -> Option<&str> {
+    metadata.get("bunjae.metrics").map(String::as_str)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +137,8 @@ mod tests {
         assert!(!graph.metadata.contains_key("bunjae.parent_sha256"), "that was the first step's");
         assert_eq!(graph.metadata["bunjae.labels"], "cat,dog");
         let history: Value = serde_json::from_str(&graph.metadata[HISTORY]).unwrap();
+        assert_eq!(commands(&graph.metadata), ["first", "second", "third"]);
+        assert_eq!(seed(&graph.metadata), Some(7));
         assert_eq!(history[0]["command"], "first");
         assert_eq!(history[0]["parent_sha256"], "ab");
         assert_eq!(history[1]["command"], "second");
@@ -124,6 +153,7 @@ mod tests {
         record(&mut graph, step("second"));
         let history: Value = serde_json::from_str(&graph.metadata[HISTORY]).unwrap();
         assert_eq!(history[0], "once upon a time");
+        assert_eq!(commands(&graph.metadata), ["first", "second"]);
         assert_eq!(history[1]["command"], "first");
     }
 }

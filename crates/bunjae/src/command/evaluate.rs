@@ -1,20 +1,19 @@
 //! `bunjae evaluate`: how well a classifier does on labelled pictures.
 
-use std::fmt::Write;
+mod scoring;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use bunjae_classify::Classifier;
-use bunjae_data::{DataError, Dataset, Item, Split, layout};
-use bunjae_measure::metrics::{Classified, Scores};
-use clap::{Args, ValueEnum};
+use bunjae_measure::metrics::Scores;
+use clap::Args;
 use serde::Serialize;
 
+pub(crate) use self::scoring::{Labelled, Scored, Scoring, SplitArg};
 use crate::annotate::Annotating;
 use crate::args::{self, positive};
 use crate::command::Outcome;
-use crate::command::predict::{no_preprocessing, quoted, unfit};
-use crate::failure::{Failure, Fallible, closest};
+use crate::failure::{Failure, Fallible};
 use crate::interrupt::uninterrupted;
 use crate::model;
 use crate::number::{percent, thousands};
@@ -66,15 +65,6 @@ pub(crate) struct Evaluate {
     annotating: Annotating,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SplitArg {
-    Train,
-    Val,
-    Test,
-    /// Every picture
-    All,
-}
-
 #[derive(Serialize)]
 struct Evaluation {
     model: String,
@@ -92,54 +82,35 @@ struct Evaluation {
     passed: bool,
 }
 
-/// The labelled pictures and what the model says about them.
-struct Answers {
-    items: Vec<Item>,
-    labels: Vec<usize>,
-    probabilities: Vec<f32>,
-    corrupt: usize,
-}
-
 impl Evaluate {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
         if let Some(target) = &self.predictions {
             model::check_target(target, Some(&self.model))?;
         }
-        let dataset = layout::open(&self.data)?;
-        let (dataset, split) = self.chosen(dataset, output)?;
+        let Labelled { dataset, split } = Labelled::open(&self.data, self.split, output)?;
         let runnable = Runnable::open(&self.model, &self.compiling, output)?;
-        let annotations = runnable.annotations(&self.annotating)?;
-        let shown = self.model.display().to_string();
-        let Some(preprocess) = &annotations.preprocess else {
-            return Err(no_preprocessing(&shown));
+        let scoring = Scoring {
+            compiling: &self.compiling,
+            annotating: &self.annotating,
+            batch: self.batch.get(),
+            threads: self.threads.map_or(0, NonZeroUsize::get),
+            max_corrupt: self.max_corrupt,
         };
-        let names = annotations.labels.as_ref().map(|labels| labels.names().to_vec());
-        let sizes = runnable.picture_sizes(Some(self.batch.get()), preprocess);
-        let threads = self.threads.map_or(0, NonZeroUsize::get);
-        let compiled = runnable.compile(&self.compiling, threads, sizes)?;
-        let mut classifier =
-            Classifier::new(compiled, annotations, threads).map_err(|e| unfit(&shown, &e))?;
-        let names = names.unwrap_or_else(|| dataset.classes.clone());
-        let places = places(&dataset, &names, classifier.classes())?;
-        let answers = self.answers(&mut classifier, dataset, &places, output)?;
-        let classes = classifier.classes();
-        let classified = Classified::new(&answers.labels, &answers.probabilities, classes)
-            .map_err(|error| Failure::new(format!("{shown}: {error}")))?;
-        let scores = Scores::of(&classified);
+        let scored = scoring.score(&runnable, &dataset, output)?;
         if let Some(target) = &self.predictions {
-            let table = table(&answers, &names, &classified);
-            uninterrupted(|| bunjae_onnx::atomic::write(target, table.as_bytes()))
+            uninterrupted(|| bunjae_onnx::atomic::write(target, scored.table().as_bytes()))
                 .map_err(Failure::new)?;
         }
+        let Scored { names, scores, corrupt, .. } = scored;
         let meets = |least: Option<f64>, found: f64| least.is_none_or(|least| found >= least);
         let passed =
             meets(self.min_accuracy, scores.accuracy) && meets(self.min_f1, scores.mean.f1);
         output.report(&Evaluation {
-            model: shown,
+            model: self.model.display().to_string(),
             data: self.data.display().to_string(),
             split,
             labels: names,
-            corrupt: answers.corrupt,
+            corrupt,
             scores,
             min_accuracy: self.min_accuracy,
             min_f1: self.min_f1,
@@ -147,130 +118,6 @@ impl Evaluate {
         })?;
         Ok(if passed { Outcome::Done } else { Outcome::CheckFailed })
     }
-
-    /// The labelled pictures asked for, and what they are called.
-    fn chosen(&self, mut dataset: Dataset, output: &Output) -> Fallible<(Dataset, &'static str)> {
-        let split = match self.split {
-            SplitArg::Train => Some(Split::Train),
-            SplitArg::Val => Some(Split::Val),
-            SplitArg::Test => Some(Split::Test),
-            SplitArg::All => None,
-        };
-        let shown = self.data.display();
-        let unsplit = dataset.items.iter().all(|item| item.split.is_none());
-        if unsplit && split.is_some() {
-            output.note(&format!("note: {shown} has no splits, so all pictures are scored"));
-        }
-        let name = match split {
-            Some(split) if !unsplit => {
-                dataset = dataset.part(split);
-                split.name()
-            }
-            _ => "all",
-        };
-        dataset.items.retain(|item| item.label.is_some());
-        if dataset.items.is_empty() {
-            let what = format!("{shown} has no labelled pictures in `{name}`");
-            return Err(Failure::new(what).hint("`bunjae data inspect` counts them"));
-        }
-        Ok((dataset, name))
-    }
-
-    /// Runs the model on every picture; `places` says which output stands for which class.
-    fn answers(
-        &self,
-        classifier: &mut Classifier,
-        dataset: Dataset,
-        places: &[usize],
-        output: &Output,
-    ) -> Fallible<Answers> {
-        let total = dataset.items.len();
-        let mut answers = Answers {
-            items: Vec::with_capacity(total),
-            labels: Vec::with_capacity(total),
-            probabilities: Vec::new(),
-            corrupt: 0,
-        };
-        let mut first = None;
-        let bar = output.bar(total, "pictures");
-        for part in dataset.items.chunks(classifier.batch().max(1)) {
-            let sources: Vec<_> = part.iter().map(|item| item.source.clone()).collect();
-            let results = classifier.classify(&sources).map_err(Failure::new)?;
-            for (item, result) in part.iter().zip(results) {
-                let place = item.label.and_then(|label| places.get(label));
-                match (result, place) {
-                    (Ok(probabilities), Some(&label)) => {
-                        answers.items.push(item.clone());
-                        answers.labels.push(label);
-                        answers.probabilities.extend(probabilities);
-                    }
-                    (Err(error), _) => {
-                        let what = format!("{}: {error}", item.source);
-                        output.note(&format!("note: {what}"));
-                        answers.corrupt += 1;
-                        first.get_or_insert(what);
-                    }
-                    (Ok(_), None) => {
-                        return Err(Failure::new(format!(
-                            "{}: its label is no class",
-                            item.source
-                        )));
-                    }
-                }
-            }
-            bar.inc(part.len() as u64);
-        }
-        bar.finish_and_clear();
-        let corrupt = answers.corrupt;
-        match first {
-            Some(first) if corrupt == total || corrupt as f64 > self.max_corrupt * total as f64 => {
-                let share = self.max_corrupt;
-                Err(DataError::TooManyCorrupt { corrupt, total, share, first }.into())
-            }
-            _ => Ok(answers),
-        }
-    }
-}
-
-/// For each class of the data, which of the model's outputs stands for it.
-fn places(dataset: &Dataset, names: &[String], outputs: usize) -> Fallible<Vec<usize>> {
-    let found = |class: &String| names.iter().position(|name| name == class);
-    if names.len() != outputs {
-        let what = format!("the model tells {outputs} classes apart, the data has {}", names.len());
-        return Err(Failure::new(what)
-            .hint("`--labels` says which class each output of the model stands for"));
-    }
-    let place = |class: &String| {
-        found(class).ok_or_else(|| {
-            let what = format!("the data has the class `{class}`, which is none of the model's");
-            let similar = closest(class, names.iter().map(String::as_str));
-            Failure::new(what)
-                .maybe_hint(similar.map(|similar| format!("the model has `{similar}`")))
-                .hint("`--labels` gives the model's outputs the names that the data uses")
-        })
-    };
-    dataset.classes.iter().map(place).collect()
-}
-
-/// One line for each picture: where it is, its label, what is predicted, and every probability.
-fn table(answers: &Answers, names: &[String], classified: &Classified<'_>) -> String {
-    let mut text = String::from("picture,label,predicted");
-    names.iter().for_each(|name| {
-        let _ = write!(text, ",{}", quoted(name));
-    });
-    text.push('\n');
-    let name = |class: usize| names.get(class).map(|name| quoted(name)).unwrap_or_default();
-    let rows = answers.probabilities.chunks_exact(names.len().max(1));
-    let pictures = answers.items.iter().zip(&answers.labels).zip(classified.predicted()).zip(rows);
-    for (((item, &label), predicted), row) in pictures {
-        let picture = quoted(&item.source.to_string());
-        let _ = write!(text, "{picture},{},{}", name(label), name(predicted));
-        row.iter().for_each(|probability| {
-            let _ = write!(text, ",{probability}");
-        });
-        text.push('\n');
-    }
-    text
 }
 
 impl Report for Evaluation {

@@ -3,6 +3,7 @@
 mod annotate;
 mod bench;
 mod clean;
+mod compare;
 mod compile;
 mod data;
 mod diff;
@@ -20,7 +21,7 @@ use clap::Subcommand;
 
 pub(crate) use predict::Standalone;
 
-use crate::failure::Fallible;
+use crate::failure::{Failure, Fallible};
 use crate::output::Output;
 
 /// One verb each.
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Run(run::Run),
     Status(status::Status),
     Clean(clean::Clean),
+    Compare(Box<compare::Compare>),
 }
 
 /// How a command that did not fail came out.
@@ -54,8 +56,19 @@ pub(crate) enum Outcome {
     CheckFailed,
 }
 
+impl Command {
+    /// Whether its report is a comparison, which has a form in Markdown.
+    fn compares(&self) -> bool {
+        matches!(self, Command::Compare(_))
+    }
+}
+
 /// Runs a command.
 pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
+    if output.is_markdown() && !command.compares() {
+        return Err(Failure::new("this command has no report in Markdown")
+            .hint("`--format text` and `--format json` are there"));
+    }
     match command {
         Command::Inspect(inspect) => inspect.run(output),
         Command::Profile(profile) => profile.run(output),
@@ -74,5 +87,6 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Run(run) => run.run(output),
         Command::Status(status) => status.run(output),
         Command::Clean(clean) => clean.run(output),
+        Command::Compare(compare) => compare.run(output),
     }
 }

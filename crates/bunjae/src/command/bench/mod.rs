@@ -2,24 +2,26 @@
 
 mod memory;
 mod onnxruntime;
+mod pace;
 mod report;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bunjae_engine::{Input, Model, Output as Taken, Session, multiply_add_peak};
 use bunjae_ir::{Bindings, Graph};
-use bunjae_measure::latency::{Contestant, Protocol, Statistics};
+use bunjae_measure::latency::{Contestant, Statistics};
 use bunjae_measure::memory::peak_resident;
+use bunjae_report::Timing;
 use bunjae_tensor::Tensor;
 use clap::{Args, ValueEnum};
 
 use self::onnxruntime::OnnxRuntime;
+pub(crate) use self::pace::Pace;
 pub(crate) use self::report::Plan;
 use self::report::{Benchmark, Row};
-use crate::args::{Sizes, positive};
+use crate::args::Sizes;
 use crate::command::Outcome;
 use crate::failure::{Failure, Fallible};
 use crate::output::Output;
@@ -55,39 +57,15 @@ pub(crate) struct Bench {
     /// Measure another runtime beside, on the same models, input and number of threads
     #[arg(long, value_enum, value_name = "RUNTIME")]
     against: Option<Against>,
-    /// Time at least so many runs of each model
-    #[arg(long, value_name = "N", value_parser = positive, default_value = "100", help_heading = "Protocol")]
-    runs: NonZeroUsize,
-    /// And at least so many seconds
-    #[arg(
-        long,
-        value_name = "S",
-        value_parser = seconds,
-        allow_negative_numbers = true,
-        default_value = "1",
-        help_heading = "Protocol"
-    )]
-    seconds: f64,
-    /// Runs that do not count, before the others
-    #[arg(long, value_name = "N", default_value = "10", help_heading = "Protocol")]
-    warmup: usize,
-    /// The numbers of threads to measure with, such as 1,2
-    #[arg(
-        long,
-        value_name = "N,...",
-        value_parser = positive,
-        value_delimiter = ',',
-        default_value = "1",
-        help_heading = "Protocol"
-    )]
-    threads: Vec<NonZeroUsize>,
-    /// The seed of the input
-    #[arg(long, default_value_t = 0, help_heading = "Protocol")]
-    seed: u64,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     compiling: Compiling,
     #[command(flatten)]
     sizes: Sizes,
+    /// Whether this process does other things as well, which take memory.
+    #[arg(skip)]
+    shared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,15 +73,6 @@ enum Against {
     /// ONNX Runtime, through the Python that BUNJAE_PYTHON names, or python3
     #[value(name = "onnxruntime")]
     OnnxRuntime,
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
-    if (0.0..=3600.0).contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err("expected between 0 and 3600 seconds".to_string())
-    }
 }
 
 /// One of our models, with memory for a run.
@@ -156,6 +125,43 @@ struct Entry {
     prepare_ms: f64,
 }
 
+/// How long models take, for a report.
+pub(crate) struct Timings {
+    /// For each model one for each number of threads.
+    pub(crate) of_models: Vec<Vec<Timing>>,
+    /// The instruction set of the kernels.
+    pub(crate) isa: Option<&'static str>,
+}
+
+/// Times models against each other, as `bunjae bench` does.
+///
+/// # Errors
+/// A model cannot be read, compiled or run with these sizes.
+pub(crate) fn timings(
+    models: &[PathBuf],
+    pace: &Pace,
+    (compiling, sizes): (&Compiling, &Sizes),
+    output: &Output,
+) -> Fallible<Timings> {
+    let bench = Bench {
+        models: models.to_vec(),
+        explain: false,
+        profile: false,
+        against: None,
+        pace: pace.clone(),
+        compiling: compiling.clone(),
+        sizes: sizes.clone(),
+        shared: true,
+    };
+    let entries = bench.entries(output)?;
+    let benchmark = bench.measured(&entries, output)?;
+    let of = |at: usize| {
+        let rows = benchmark.results.iter().skip(at).step_by(entries.len().max(1));
+        rows.map(Row::timing).collect()
+    };
+    Ok(Timings { of_models: (0..entries.len()).map(of).collect(), isa: benchmark.isa })
+}
+
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> Fallible<Outcome> {
         let entries = self.entries(output)?;
@@ -167,19 +173,24 @@ impl Bench {
             })?;
             return Ok(Outcome::Done);
         }
-        let mut benchmark = self.benchmark(&entries);
-        for threads in &self.threads {
+        output.report(&self.measured(&entries, output)?)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Measures all models with every number of threads, the first number first.
+    fn measured(&self, entries: &[Entry], output: &Output) -> Fallible<Benchmark> {
+        let mut benchmark = self.benchmark(entries);
+        for threads in &self.pace.threads {
             output.progress(&format!("measuring with {threads} threads"));
-            self.measure(threads.get(), &entries, &mut benchmark, output)?;
+            self.measure(threads.get(), entries, &mut benchmark, output)?;
         }
         benchmark.compare();
-        output.report(&benchmark)?;
-        Ok(Outcome::Done)
+        Ok(benchmark)
     }
 
     /// Compiles the models and makes their input.
     fn entries(&self, output: &Output) -> Fallible<Vec<Entry>> {
-        let threads = self.threads.iter().max().map_or(1, |threads| threads.get());
+        let threads = self.pace.threads.iter().max().map_or(1, |threads| threads.get());
         let mut opened = Vec::new();
         for path in &self.models {
             let start = Instant::now();
@@ -200,7 +211,7 @@ impl Bench {
             sizes.retain(|name, _| open.contains(name));
             let model = runnable.compile(&self.compiling, threads, sizes.clone())?;
             let prepare_ms = 1e3 * (*reading + start.elapsed()).as_secs_f64();
-            let inputs = Arc::new(samples(&model, self.seed)?);
+            let inputs = Arc::new(samples(&model, self.pace.seed)?);
             let macs = model.explain().steps.iter().map(|step| step.macs).sum();
             let batch = model.inputs().first().and_then(|port| port.shape.first());
             let batch = batch.copied().unwrap_or(1);
@@ -213,12 +224,8 @@ impl Bench {
         let isa = entries.first().map(|entry| entry.model.isa());
         let peak = isa.and_then(|isa| multiply_add_peak(isa, PEAK_BUDGET).ok());
         Benchmark {
-            protocol: Protocol {
-                warmup: self.warmup,
-                runs: self.runs.get(),
-                seconds: self.seconds,
-            },
-            seed: self.seed,
+            protocol: self.pace.protocol(),
+            seed: self.pace.seed,
             isa: isa.map(|isa| isa.name()),
             peak_macs_per_second: peak,
             results: Vec::new(),
@@ -252,7 +259,8 @@ impl Bench {
         let mut statistics = times.into_iter().map(Statistics::of);
         let peak = benchmark.peak_macs_per_second;
         // What this process took before, for other commands or models, does not count.
-        let alone = entries.len() * self.threads.len() == 1 && !output.is_captured();
+        let shared = self.shared || output.is_captured();
+        let alone = entries.len() * self.pace.threads.len() == 1 && !shared;
         for (entry, statistics) in entries.iter().zip(statistics.by_ref()) {
             let resident = match alone && !self.profile {
                 true => peak_resident(),
@@ -285,7 +293,7 @@ impl Bench {
         if self.profile {
             for (entry, ours) in entries.iter().zip(&mut ours) {
                 let inputs: Vec<Input<'_>> = entry.inputs.iter().map(Input::from).collect();
-                let profile = ours.session.profile(&inputs, self.runs.get());
+                let profile = ours.session.profile(&inputs, self.pace.runs.get());
                 let profile = profile.map_err(Failure::new)?;
                 benchmark.plans.push(Plan::timed(&shown(entry), &profile));
             }

@@ -2,6 +2,7 @@
 
 use bunjae_engine::{Explanation, Profile, StepReport};
 use bunjae_measure::latency::{Protocol, Statistics};
+use bunjae_report::Timing;
 use serde::Serialize;
 
 use crate::number::{bytes, difference, percent, thousands};
@@ -66,6 +67,25 @@ impl Row {
             weight_bytes: None,
             peak_resident_bytes: None,
             largest_difference: None,
+        }
+    }
+
+    /// The row as a record.
+    pub(super) fn timing(&self) -> Timing {
+        let times = &self.statistics;
+        Timing {
+            engine: self.engine.clone(),
+            threads: self.threads as u64,
+            batch: self.batch as u64,
+            runs: times.runs as u64,
+            median_ms: times.median_ms,
+            mean_ms: times.mean_ms,
+            p90_ms: times.p90_ms,
+            p99_ms: times.p99_ms,
+            minimum_ms: times.minimum_ms,
+            frames_per_second: Some(self.pictures_per_second).filter(|rate| rate.is_finite()),
+            arena_bytes: self.arena_bytes,
+            peak_resident_bytes: self.peak_resident_bytes,
         }
     }
 }
