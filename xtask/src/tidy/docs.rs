@@ -38,6 +38,40 @@ pub fn check_architecture(content: Option<&str>, crates: &[&str]) -> Vec<Problem
     missing.map(problem).collect()
 }
 
+/// The list of the book's pages.
+pub const SUMMARY: &str = "docs/SUMMARY.md";
+
+/// Checks that the book's list has every page of `docs/` once, and nothing from elsewhere, as a reader
+/// of the book finds no other page.
+pub fn check_summary(content: Option<&str>, tracked: &[String]) -> Vec<Problem> {
+    let Some(content) = content else {
+        return vec![Problem::file(SUMMARY, "the list of the book's pages is missing")];
+    };
+    let mut problems = Vec::new();
+    let mut listed: Vec<String> = Vec::new();
+    for (number, target) in links(content) {
+        let page = resolve(SUMMARY, target).filter(|page| page.starts_with("docs/"));
+        match page {
+            None => {
+                let message = format!("`{target}` is no page of the book");
+                problems.push(Problem::line(SUMMARY, number, message));
+            }
+            Some(page) if listed.contains(&page) => {
+                let message = format!("lists `{target}` a second time");
+                problems.push(Problem::line(SUMMARY, number, message));
+            }
+            Some(page) => listed.push(page),
+        }
+    }
+    let pages = tracked
+        .iter()
+        .filter(|path| path.starts_with("docs/") && path.ends_with(".md") && *path != SUMMARY);
+    for page in pages.filter(|page| !listed.contains(page)) {
+        problems.push(Problem::file(page, format!("is not in {SUMMARY}, so the book lacks it")));
+    }
+    problems
+}
+
 /// Checks that the file gives the test command.
 pub fn check_test_command(path: &str, content: &str) -> Vec<Problem> {
     if content.lines().any(|line| line.trim() == TEST_COMMAND) {
@@ -160,6 +194,23 @@ mod tests {
         // A name inside another one does not count.
         assert_eq!(check_architecture(Some("`bunjae-ir`"), &["bunjae"]).len(), 1);
         assert_eq!(check_architecture(None, &[]).len(), 1);
+    }
+
+    #[test]
+    fn the_book_lists_every_page_once() {
+        let tracked = ["README.md", "docs/SUMMARY.md", "docs/a.md", "docs/in/b.md", "docs/x.json"];
+        let tracked = tracked.map(str::to_owned);
+        let found = |text: &str| -> Vec<String> {
+            check_summary(Some(text), &tracked).iter().map(Problem::to_string).collect()
+        };
+        assert_eq!(found("# Summary\n\n- [A](a.md)\n  - [B](in/b.md)\n"), [""; 0]);
+        let lacks = found("- [A](a.md)\n");
+        assert!(lacks.len() == 1 && lacks[0].starts_with("docs/in/b.md: is not in"), "{lacks:?}");
+        let twice = found("- [A](a.md)\n- [B](in/b.md)\n- [again](./a.md)\n");
+        assert!(twice.len() == 1 && twice[0].starts_with("docs/SUMMARY.md:3:"), "{twice:?}");
+        let outside = found("- [A](a.md)\n- [B](in/b.md)\n- [R](../README.md)\n");
+        assert!(outside.len() == 1 && outside[0].starts_with("docs/SUMMARY.md:3:"), "{outside:?}");
+        assert_eq!(check_summary(None, &tracked).len(), 1);
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub fn check(root: &Path, platforms: Platforms) -> Result<Vec<Problem>, Error> {
     let names: Vec<&str> = ours.map(|package| package.name.as_str()).collect();
     problems
         .extend(docs::check_architecture(read(root, docs::ARCHITECTURE).ok().as_deref(), &names));
+    problems.extend(docs::check_summary(read(root, docs::SUMMARY).ok().as_deref(), &tracked));
     for path in docs::NAMES_TEST_COMMAND {
         problems.extend(docs::check_test_command(path, &read(root, path)?));
     }
