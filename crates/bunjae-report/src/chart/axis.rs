@@ -75,7 +75,7 @@ impl Axis {
     fn new(low: f64, high: f64, logarithmic: bool, unit: Unit) -> Axis {
         let mut axis = Axis { low, high, logarithmic, ticks: Vec::new(), unit };
         axis.ticks = match logarithmic {
-            true => logarithmic_ticks(low, high),
+            true => logarithmic_ticks(low, high, unit),
             false => linear_ticks(low, high, unit),
         };
         axis
@@ -120,7 +120,10 @@ fn linear_ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
 }
 
 /// Ticks at powers of ten, and at 2 and 5 between them where there are few.
-fn logarithmic_ticks(low: f64, high: f64) -> Vec<f64> {
+fn logarithmic_ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
+    if let Unit::Bytes = unit {
+        return powers_of_two(low, high);
+    }
     let decades = || (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
     let at = |factors: &'static [f64]| -> Vec<f64> {
         let ticks = decades().flat_map(|power| factors.iter().map(move |f| f * 10f64.powi(power)));
@@ -129,6 +132,13 @@ fn logarithmic_ticks(low: f64, high: f64) -> Vec<f64> {
     let all = [&[1.0][..], &[1.0, 3.0], &[1.0, 2.0, 5.0]].map(at);
     let enough = all.iter().find(|ticks| ticks.len() >= 3);
     enough.or(all.last()).cloned().unwrap_or_default()
+}
+
+/// Ticks at powers of two, all as far apart as makes no more than six of them.
+fn powers_of_two(low: f64, high: f64) -> Vec<f64> {
+    let (first, last) = (low.log2().ceil() as i32, high.log2().floor() as i32);
+    let apart = usize::try_from((last - first) / 6 + 1).unwrap_or(1);
+    (first..=last).step_by(apart).map(|power| f64::from(power).exp2()).collect()
 }
 
 impl Ranged for Axis {
@@ -181,6 +191,8 @@ mod tests {
         let counts = Axis::around([6e3, 165e6].into_iter(), Unit::Count);
         assert!(counts.is_logarithmic());
         assert_eq!(labels(&counts), ["10 k", "100 k", "1 M", "10 M", "100 M"]);
+        let sizes = Axis::around([95e3, 860e3].into_iter(), Unit::Bytes);
+        assert_eq!(labels(&sizes), ["128 KiB", "256 KiB", "512 KiB", "1 MiB"]);
         let near = Axis::around([1.0, 9.0].into_iter(), Unit::Count);
         assert_eq!(labels(&near), ["1", "3", "10"]);
         assert_eq!(labels(&Axis::whole(1.0, 10.0)), ["2", "4", "6", "8", "10"]);

@@ -73,14 +73,7 @@ pub(super) fn comparison(report: &Report, rows: &[Summary]) -> Option<Markup> {
     let seeds = rows.iter().any(|row| row.runs > 1);
     let table = html! {
         table {
-            caption {
-                "Below each figure its change against the first model: points for accuracy and F1, "
-                "otherwise a share."
-                @if seeds {
-                    " Where a model has several seeds, the figure is their mean, ± their sample "
-                    "standard deviation."
-                }
-            }
+            caption { "Measures of each model" }
             thead {
                 tr {
                     th scope="col" class="name" { "model" }
@@ -106,6 +99,14 @@ pub(super) fn comparison(report: &Report, rows: &[Summary]) -> Option<Markup> {
         }
     };
     Some(html! {
+        p class="note" {
+            "Below each figure its change against the first model: points for accuracy and F1, "
+            "otherwise a share."
+            @if seeds {
+                " Where a model has several seeds, the figure is their mean, ± their sample standard "
+                "deviation."
+            }
+        }
         (scrolled("Comparison of the models", "sticky", table))
         details {
             summary { "What the columns say" }

@@ -31,7 +31,7 @@ pub(super) fn mistakes(report: &Report) -> Option<Markup> {
             "Rows are the true classes, columns what the model says, in pictures. The darker, the "
             "larger the share of the row."
         }
-        div class="grid" {
+        div class="grid wide" {
             @for (at, model, qualities) in &scored {
                 @for matrix in matrices(qualities) { (card(*at, model, &matrix)) }
             }

@@ -18,6 +18,7 @@ use crate::command::predict::quoted;
 use crate::failure::{Failure, Fallible};
 use crate::interrupt::uninterrupted;
 use crate::model;
+use crate::number::plural;
 use crate::output::Output;
 use crate::provenance;
 use crate::records;
@@ -146,8 +147,9 @@ impl Compare {
     fn names(&self) -> Fallible<Vec<String>> {
         if !self.names.is_empty() {
             if self.names.len() != self.models.len() {
-                let (names, models) = (self.names.len(), self.models.len());
-                let what = format!("`--names` gives {names} names to {models} models");
+                let names = plural(self.names.len(), "name");
+                let models = plural(self.models.len(), "model");
+                let what = format!("`--names` gives {names} to {models}");
                 return Err(Failure::new(what).hint("a name for each, with commas between them"));
             }
             return Ok(self.names.clone());
