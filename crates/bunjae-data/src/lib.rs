@@ -1,7 +1,7 @@
 //! Pictures for training and measuring: where they lie, how they are decoded, split, augmented and
 //! brought into batches, and a generator of pictures for whoever has none.
 //!
-//! Owns the layouts of data sets, the decoders of picture files, the one rule by which a picture
+//! Owns the layouts of data sets, the decoders and encoders of picture files, the one rule by which a picture
 //! becomes a network's input ([`Preprocess`]), what a model's metadata say about its pictures and
 //! classes ([`Annotations`]), splits, augmentation, samplers, synthetic pictures
 //! ([`munge`]), the loader with its worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
@@ -17,6 +17,7 @@
 pub mod augment;
 mod dataset;
 pub mod decode;
+pub mod encode;
 mod error;
 pub mod generate;
 pub mod inspect;

@@ -12,6 +12,7 @@
 mod annotate;
 mod args;
 mod command;
+mod detector;
 mod failure;
 mod interrupt;
 mod model;

@@ -153,6 +153,23 @@ impl Runnable {
         model.map_err(|error| self.failure(&error))
     }
 
+    /// The network, to be planned for batches of several sizes; `sizes` are those of the picture.
+    pub(crate) fn into_network(
+        self,
+        compiling: &Compiling,
+        threads: usize,
+        sizes: Bindings,
+    ) -> Fallible<Network> {
+        let compiled = match self.form {
+            Form::Network(network) => return Ok(*network),
+            Form::Graph(ref graph) => {
+                let options = CompileOptions { threads, sizes, ..compiling.options() };
+                Network::compile(graph, &options)
+            }
+        };
+        compiled.map_err(|error| self.failure(&error))
+    }
+
     /// Why it cannot be compiled.
     pub(crate) fn failure(&self, error: &CompileError) -> Failure {
         match error {

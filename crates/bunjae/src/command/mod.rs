@@ -6,6 +6,7 @@ mod clean;
 mod compare;
 mod compile;
 mod data;
+mod detect;
 mod diff;
 mod evaluate;
 mod inspect;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Status(status::Status),
     Clean(clean::Clean),
     Compare(Box<compare::Compare>),
+    Detect(Box<detect::Detect>),
 }
 
 /// How a command that did not fail came out.
@@ -88,5 +90,6 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Status(status) => status.run(output),
         Command::Clean(clean) => clean.run(output),
         Command::Compare(compare) => compare.run(output),
+        Command::Detect(detect) => detect.run(output),
     }
 }

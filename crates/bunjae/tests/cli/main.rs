@@ -8,6 +8,7 @@ mod bench;
 mod compare;
 mod compile;
 mod data;
+mod detect;
 mod diff;
 mod errors;
 mod evaluate;
