@@ -10,9 +10,10 @@
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bunjae_data::decode::{DecodeError, Limits};
-use bunjae_data::{Annotations, Labels, Preprocess, Scores, Source};
+use bunjae_data::{Annotations, Labels, Picture, Preprocess, Region, Scores, Source};
 use bunjae_engine::{Input, Model, Output, Port, RunError, Session};
 use bunjae_tensor::DType;
 use thiserror::Error;
@@ -75,6 +76,15 @@ pub struct Guess {
     pub probability: f32,
 }
 
+/// How long it took to classify pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Decoding, cutting out, resizing, and writing inputs.
+    pub prepare: Duration,
+    /// Running the model.
+    pub run: Duration,
+}
+
 /// A compiled model that takes pictures.
 pub struct Classifier {
     session: Session,
@@ -85,6 +95,7 @@ pub struct Classifier {
     classes: usize,
     input: Vec<f32>,
     output: Vec<f32>,
+    spent: Spent,
 }
 
 impl Classifier {
@@ -154,6 +165,7 @@ impl Classifier {
             classes,
             input: vec![0.0; inputs],
             output: vec![0.0; outputs],
+            spent: Spent::default(),
         })
     }
 
@@ -181,14 +193,53 @@ impl Classifier {
         &mut self,
         pictures: &[Source],
     ) -> Result<Vec<Result<Vec<f32>, DecodeError>>, ClassifyError> {
-        let mut results = Vec::with_capacity(pictures.len());
-        for part in pictures.chunks(self.batch.max(1)) {
-            let decoded = self.decode(part);
+        let channels = self.preprocess.colour.channels();
+        self.run(pictures, |source| source.picture(channels, Limits::default()))
+    }
+
+    /// The probability of each class, for each part of a picture.
+    ///
+    /// # Errors
+    /// [`ClassifyError::Run`].
+    pub fn classify_regions(
+        &mut self,
+        picture: &Picture,
+        regions: &[Region],
+    ) -> Result<Vec<Vec<f32>>, ClassifyError> {
+        let results = self.run(regions, |&region| Ok(picture.cropped(region)))?;
+        // Nothing is decoded, so that nothing fails.
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    /// How long the last pictures took.
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// The names of the classes, where there are any.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+
+    /// Runs the pictures that `get` makes of items, batch after batch.
+    fn run<T: Sync>(
+        &mut self,
+        items: &[T],
+        get: impl Fn(&T) -> Result<Picture, DecodeError> + Sync,
+    ) -> Result<Vec<Result<Vec<f32>, DecodeError>>, ClassifyError> {
+        let mut results = Vec::with_capacity(items.len());
+        self.spent = Spent::default();
+        for part in items.chunks(self.batch.max(1)) {
+            let started = Instant::now();
+            let prepared = self.prepare(part, &get);
+            let ready = Instant::now();
             let inputs = [Input::from(self.input.as_slice())];
             self.session.run(&inputs, &mut [Output::from(self.output.as_mut_slice())])?;
+            self.spent.prepare += ready - started;
+            self.spent.run += ready.elapsed();
             let rows = self.output.chunks_exact(self.classes);
-            results.extend(decoded.into_iter().zip(rows).map(|(decoded, row)| {
-                decoded.map(|()| match self.scores {
+            results.extend(prepared.into_iter().zip(rows).map(|(prepared, row)| {
+                prepared.map(|()| match self.scores {
                     Scores::Logits => softmax(row),
                     Scores::Probabilities => row.to_vec(),
                 })
@@ -197,29 +248,30 @@ impl Classifier {
         Ok(results)
     }
 
-    /// Decodes up to a batch of pictures into the input, on the threads of the session. The place
-    /// of a picture that cannot be decoded, and what is left of the batch, becomes 0.
-    fn decode(&mut self, pictures: &[Source]) -> Vec<Result<(), DecodeError>> {
+    /// Writes up to a batch of pictures into the input, on the threads of the session. The place of
+    /// a picture that cannot be had, and what is left of the batch, becomes 0.
+    fn prepare<T: Sync>(
+        &mut self,
+        items: &[T],
+        get: impl Fn(&T) -> Result<Picture, DecodeError> + Sync,
+    ) -> Vec<Result<(), DecodeError>> {
         let size = (self.input.len() / self.batch.max(1)).max(1);
-        let mut results: Vec<Result<(), DecodeError>> = vec![Ok(()); pictures.len()];
-        let (used, rest) = self.input.split_at_mut(pictures.len() * size);
+        let mut results: Vec<Result<(), DecodeError>> = vec![Ok(()); items.len()];
+        let (used, rest) = self.input.split_at_mut(items.len() * size);
         rest.fill(0.0);
-        let jobs = pictures.iter().zip(used.chunks_exact_mut(size)).zip(&mut results);
+        let jobs = items.iter().zip(used.chunks_exact_mut(size)).zip(&mut results);
         let jobs = Mutex::new(jobs);
         let preprocess = &self.preprocess;
-        let channels = preprocess.colour.channels();
         let work = || loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(((source, place), result)) = job else { return };
-            *result = source.picture(channels, Limits::default()).map(|picture| {
-                preprocess.write(&preprocess.fitted(picture), place);
-            });
+            let Some(((item, place), result)) = job else { return };
+            *result = get(item).map(|picture| preprocess.write(&preprocess.fitted(picture), place));
             if result.is_err() {
                 place.fill(0.0);
             }
         };
         thread::scope(|scope| {
-            for _ in 1..self.session.threads().min(pictures.len()) {
+            for _ in 1..self.session.threads().min(items.len()) {
                 scope.spawn(work);
             }
             work();

@@ -173,7 +173,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "the decoder panicked".to_owned())
 }
 
-fn check_pixels(width: u64, height: u64, limits: Limits) -> Result<(), DecodeError> {
+pub(crate) fn check_pixels(width: u64, height: u64, limits: Limits) -> Result<(), DecodeError> {
     match width.checked_mul(height) {
         Some(pixels) if pixels <= limits.pixels => Ok(()),
         _ => Err(DecodeError::LargePicture { width, height, limit: limits.pixels }),
@@ -260,7 +260,7 @@ fn to_8_bits(sample: u16) -> u8 {
 }
 
 /// Lays pixels of `N` samples, the last of them alpha, on white.
-fn on_white<const N: usize>(samples: &[u8]) -> Vec<u8> {
+pub(crate) fn on_white<const N: usize>(samples: &[u8]) -> Vec<u8> {
     let (pixels, _) = samples.as_chunks::<N>();
     let mut opaque = Vec::with_capacity(pixels.len() * (N - 1));
     for pixel in pixels {

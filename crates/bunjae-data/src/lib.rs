@@ -1,7 +1,8 @@
 //! Pictures for training and measuring: where they lie, how they are decoded, split, augmented and
 //! brought into batches, and a generator of pictures for whoever has none.
 //!
-//! Owns the layouts of data sets, the decoders and encoders of picture files, the one rule by which a picture
+//! Owns the layouts of data sets, the decoders and encoders of picture files and GIF animations,
+//! the one rule by which a picture
 //! becomes a network's input ([`Preprocess`]), what a model's metadata say about its pictures and
 //! classes ([`Annotations`]), splits, augmentation, samplers, synthetic pictures
 //! ([`munge`]), the loader with its worker threads and cache, the report on a data set, and the generator of phase-resolved pulse
@@ -14,6 +15,7 @@
 //! Never here: networks, losses, metrics; printing; the camera.
 #![forbid(unsafe_code)]
 
+pub mod animation;
 pub mod augment;
 mod dataset;
 pub mod decode;

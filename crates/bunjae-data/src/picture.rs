@@ -94,6 +94,24 @@ impl Picture {
         &mut self.samples
     }
 
+    /// Makes this a picture of other sides in the memory that it has, and returns the samples to be
+    /// written; what they are until then is left open. `None`, and no change, where a side is 0 or
+    /// the number of samples is none.
+    pub fn reshape(
+        &mut self,
+        width: usize,
+        height: usize,
+        channels: Channels,
+    ) -> Option<&mut [u8]> {
+        let count = width.checked_mul(height)?.checked_mul(channels.count())?;
+        if count == 0 {
+            return None;
+        }
+        self.samples.resize(count, 0);
+        (self.width, self.height, self.channels) = (width, height, channels);
+        Some(&mut self.samples)
+    }
+
     /// Samples in a row.
     pub fn stride(&self) -> usize {
         self.width * self.channels.count()
@@ -251,6 +269,18 @@ mod tests {
         assert!(Picture::new(3, 2, Channels::Rgb, vec![0; 6]).is_none());
         assert!(Picture::new(0, 2, Channels::Grey, vec![]).is_none());
         assert!(Picture::new(usize::MAX, 2, Channels::Rgb, vec![0; 6]).is_none());
+    }
+
+    #[test]
+    fn a_picture_of_other_sides_stays_in_its_memory() {
+        let mut picture = Picture::filled(8, 4, Channels::Rgb, [1, 2, 3]);
+        let place = picture.samples().as_ptr();
+        assert_eq!(picture.reshape(4, 2, Channels::Grey).map(|samples| samples.len()), Some(8));
+        assert_eq!((picture.width(), picture.height(), picture.stride()), (4, 2, 4));
+        assert_eq!(picture.samples().as_ptr(), place);
+        assert!(picture.reshape(0, 2, Channels::Grey).is_none());
+        assert!(picture.reshape(usize::MAX, 2, Channels::Rgb).is_none());
+        assert_eq!((picture.width(), picture.samples().len()), (4, 8));
     }
 
     #[test]

@@ -25,7 +25,8 @@ const BATCH: usize = 32;
 const WARM_UP: usize = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut profile, mut threads, mut steps, mut classes, mut network) = (false, 1, 20, None, None);
+    let (mut profile, mut threads, mut steps, mut classes, mut network) =
+        (false, 1, 20, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

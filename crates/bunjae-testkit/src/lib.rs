@@ -14,4 +14,4 @@ pub mod onnx_runtime;
 pub mod random_graph;
 mod surroundings;
 
-pub use surroundings::{data_dir, python};
+pub use surroundings::{browser, data_dir, python};

@@ -31,7 +31,17 @@ pub fn data_dir(test: &str) -> Option<PathBuf> {
 /// # Panics
 /// Where it is not set and `CI` is `true`.
 pub fn python(test: &str) -> Option<PathBuf> {
-    found_or_skipped(test, python_at(std::env::var_os("BUNJAE_PYTHON")))
+    found_or_skipped(test, program_at("BUNJAE_PYTHON", std::env::var_os("BUNJAE_PYTHON")))
+}
+
+/// A Chromium that shows pages without a screen: `BUNJAE_BROWSER`.
+///
+/// `None` where that is not set; the line `skipped: <test>: ...` has then been written to stderr.
+///
+/// # Panics
+/// Where it is not set and `CI` is `true`.
+pub fn browser(test: &str) -> Option<PathBuf> {
+    found_or_skipped(test, program_at("BUNJAE_BROWSER", std::env::var_os("BUNJAE_BROWSER")))
 }
 
 fn data_at(variable: Option<OsString>) -> Result<PathBuf, String> {
@@ -42,11 +52,11 @@ fn data_at(variable: Option<OsString>) -> Result<PathBuf, String> {
     if folder.is_dir() { Ok(folder) } else { Err(missing()) }
 }
 
-fn python_at(variable: Option<OsString>) -> Result<PathBuf, String> {
-    let path = PathBuf::from(variable.ok_or("BUNJAE_PYTHON is not set")?);
+fn program_at(name: &str, variable: Option<OsString>) -> Result<PathBuf, String> {
+    let path = PathBuf::from(variable.ok_or_else(|| format!("{name} is not set"))?);
     // A bare name is looked up in PATH when it is run.
     if path.components().count() > 1 && !path.is_file() {
-        return Err(format!("no Python at {}", path.display()));
+        return Err(format!("{name}: there is no {}", path.display()));
     }
     Ok(path)
 }
@@ -86,9 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_python_is_named() {
-        assert_eq!(python_at(None), Err("BUNJAE_PYTHON is not set".into()));
-        assert_eq!(python_at(Some("python3".into())), Ok("python3".into()));
-        assert_eq!(python_at(Some("no/python".into())), Err("no Python at no/python".into()));
+    fn a_missing_program_is_named() {
+        let found = |path: Option<&str>| program_at("BUNJAE_X", path.map(OsString::from));
+        assert_eq!(found(None), Err("BUNJAE_X is not set".into()));
+        assert_eq!(found(Some("python3")), Ok("python3".into()));
+        assert_eq!(found(Some("no/python")), Err("BUNJAE_X: there is no no/python".into()));
     }
 }

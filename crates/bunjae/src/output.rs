@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -39,11 +39,12 @@ struct Document<'a, R> {
 }
 
 /// Where reports, notes and errors go.
+#[derive(Clone)]
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
     /// Where a command is part of another one, which takes its reports.
-    capture: Option<Capture>,
+    capture: Option<Arc<Capture>>,
 }
 
 /// What a command that is part of another one says.
@@ -86,14 +87,13 @@ impl Output {
     pub(crate) fn captured(&self, name: &str, log: File, draws: bool) -> Output {
         let (log, reports) = (Mutex::new(log), Mutex::default());
         let capture = Capture { name: name.to_owned(), log, reports, draws };
-        Output { format: Format::Text, quiet: self.quiet, capture: Some(capture) }
+        Output { format: Format::Text, quiet: self.quiet, capture: Some(Arc::new(capture)) }
     }
 
     /// The reports that were kept, as JSON.
     pub(crate) fn into_reports(self) -> Vec<Value> {
-        let reports = self.capture.map(|capture| capture.reports);
-        reports.map_or_else(Vec::new, |reports| {
-            reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.capture.map_or_else(Vec::new, |capture| {
+            std::mem::take(&mut *capture.reports.lock().unwrap_or_else(PoisonError::into_inner))
         })
     }
 

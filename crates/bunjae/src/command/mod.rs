@@ -2,6 +2,7 @@
 
 mod annotate;
 mod bench;
+mod camera;
 mod clean;
 mod compare;
 mod compile;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Clean(clean::Clean),
     Compare(Box<compare::Compare>),
     Detect(Box<detect::Detect>),
+    Camera(Box<camera::Camera>),
 }
 
 /// How a command that did not fail came out.
@@ -56,6 +58,8 @@ pub(crate) enum Outcome {
     Done,
     /// A check that was asked for failed.
     CheckFailed,
+    /// Ended by a signal, in order.
+    Interrupted,
 }
 
 impl Command {
@@ -91,5 +95,6 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Clean(clean) => clean.run(output),
         Command::Compare(compare) => compare.run(output),
         Command::Detect(detect) => detect.run(output),
+        Command::Camera(camera) => camera.run(output),
     }
 }

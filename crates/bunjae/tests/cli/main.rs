@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
 mod bench;
+mod camera;
 mod compare;
 mod compile;
 mod data;

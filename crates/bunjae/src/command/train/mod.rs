@@ -297,7 +297,18 @@ impl<'o> Watcher<'o> {
         let (batch, epochs) = (recipe.batch, recipe.epochs);
         let (began, latest) = (Instant::now(), String::new());
         let (asking, bar, rested) = (None, None, None);
-        Watcher { asking, bar, batch, epochs, began, seen: 0, output, latest, rested, trained: (0.0, 0) }
+        Watcher {
+            asking,
+            bar,
+            batch,
+            epochs,
+            began,
+            seen: 0,
+            output,
+            latest,
+            rested,
+            trained: (0.0, 0),
+        }
     }
 
     /// Pictures per second of epochs after the first, with decoding and augmentation and without
