@@ -1,7 +1,7 @@
 //! What was run and what came of it, as records and as pages.
 //!
 //! Owns the records of results ([`Report`] and what it holds), the measures by which models are
-//! compared ([`Measure`]), how several seeds come to one figure ([`summary`]), which models are worth
+//! compared ([`Measure`]), how several seeds come to one figure (`summary`), which models are worth
 //! choosing ([`pareto`]), and the forms in which people and programs read it: [`text`] for a
 //! terminal, [`markdown`] for a page, [`html`] for a browser, [`json`] with a schema.
 //!

@@ -43,6 +43,14 @@ pub(super) fn layers(report: &Report) -> Result<Option<Markup>, ReportError> {
     }))
 }
 
+/// A measure that layers are drawn by.
+struct Kind<'a> {
+    title: &'a str,
+    unit: &'a str,
+    write: fn(f64) -> String,
+    of: &'a dyn Fn(&Layer) -> Option<f64>,
+}
+
 fn part(
     at: usize,
     model: &Model,
@@ -52,11 +60,16 @@ fn part(
     let mut charts = Vec::new();
     let macs = |layer: &Layer| (layer.macs > 0).then_some(layer.macs as f64);
     let widths = |layer: &Layer| layer.channels.map(|channels| channels as f64);
-    let kinds: [(&str, &str, fn(f64) -> String, &dyn Fn(&Layer) -> Option<f64>); 2] = [
-        ("MACs of each layer", "MACs", scaled, &macs),
-        ("Channels of each layer", "channels", |value| format!("{value:.0}"), &widths),
+    let kinds = [
+        Kind { title: "MACs of each layer", unit: "MACs", write: scaled, of: &macs },
+        Kind {
+            title: "Channels of each layer",
+            unit: "channels",
+            write: |value| format!("{value:.0}"),
+            of: &widths,
+        },
     ];
-    for (title, unit, write, of) in kinds {
+    for Kind { title, unit, write, of } in kinds {
         let chosen = chosen(&cost.layers, of);
         if chosen.is_empty() {
             continue;

@@ -101,7 +101,7 @@ fn card(at: usize, model: &Model, matrix: &Matrix<'_>) -> Markup {
     }
 }
 
-fn name<'a>(labels: &'a [String], at: usize) -> &'a str {
+fn name(labels: &[String], at: usize) -> &str {
     labels.get(at).map_or("?", |label| label)
 }
 
