@@ -121,11 +121,11 @@ impl Source for Pipeline {
         loop {
             if let Some(sample) = self.sink.try_pull_sample(PATIENCE) {
                 (self.heard, self.begun) = (Instant::now(), true);
-                let segment = sample
-                    .segment()
-                    .and_then(|segment| segment.downcast_ref::<gst::ClockTime>().cloned());
                 let stamp = sample.buffer().and_then(gst::BufferRef::pts);
-                let running = segment.and_then(|segment| segment.to_running_time(stamp));
+                let running = sample
+                    .segment()
+                    .and_then(|segment| segment.downcast_ref::<gst::ClockTime>())
+                    .and_then(|segment| segment.to_running_time(stamp));
                 let captured = self.captured(running);
                 self.copy(&sample, picture)?;
                 return Ok(Read::Live { captured });
