@@ -16,6 +16,7 @@ mod predict;
 mod profile;
 mod prune;
 mod run;
+mod shell;
 mod status;
 mod train;
 
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     Compare(Box<compare::Compare>),
     Detect(Box<detect::Detect>),
     Camera(Box<camera::Camera>),
+    Completions(shell::Completions),
+    #[command(name = "man")]
+    Manual(shell::Manual),
 }
 
 /// How a command that did not fail came out.
@@ -96,5 +100,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Fallible<Outcome> {
         Command::Compare(compare) => compare.run(output),
         Command::Detect(detect) => detect.run(output),
         Command::Camera(camera) => camera.run(output),
+        Command::Completions(completions) => completions.run(output),
+        Command::Manual(manual) => manual.run(output),
     }
 }

@@ -22,6 +22,7 @@ mod prune_data;
 mod real_models;
 mod recipes;
 mod run;
+mod shell;
 mod streams;
 mod support;
 mod train;
