@@ -154,7 +154,7 @@ fn a_name_that_somebody_points_here_is_sent_away() {
 
 #[test]
 fn browsers_that_stop_reading_hold_up_nobody() {
-    let summary = with_page(|at, control| {
+    let summary = with_page(|at, _| {
         // Ten that read a little of the stream and then nothing more, and ten that ask for frames
         // and never take them.
         let mut idle = Vec::new();
@@ -167,16 +167,16 @@ fn browsers_that_stop_reading_hold_up_nobody() {
         let mut start = [0; 12];
         idle[0].read_exact(&mut start).unwrap();
         assert_eq!(&start, b"HTTP/1.1 200");
-        let before = control.live().captured;
         let mut after = -1;
         for _ in 0..50 {
             let (text, _) = parse(&get(at, &format!("/frame/{after}")).body);
-            after = text["frame"].as_i64().unwrap();
+            let frame = text["frame"].as_i64().unwrap();
+            assert!(frame > after, "{frame} after {after}");
+            after = frame;
         }
-        assert!(control.live().captured >= before + 50);
     });
     let shown = summary.outputs[0].work.unwrap().count;
-    assert!(shown > 50, "{shown}");
+    assert!(shown >= 50, "{shown}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bunjae_data::{Channels, Picture};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
-use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
+use gstreamer_video::{VideoFrameRef, VideoInfo};
 
 use super::{Read, Source, SourceError};
 
