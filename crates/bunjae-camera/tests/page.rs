@@ -119,6 +119,9 @@ fn the_model_is_switched_from_the_page_alone() {
     let summary = with_page(|at, control| {
         let about: serde_json::Value = serde_json::from_slice(&get(at, "/about").body).unwrap();
         assert_eq!(about["models"][1]["name"], "second <b>");
+        // A frame of the first model, and no sooner the second.
+        let (first, _) = parse(&get(at, "/frame/-1").body);
+        assert_eq!(first["model"], 0);
         let post = |path: &str, more: &str| {
             let length = "Content-Length: 0";
             ask(at, &format!("POST {path} HTTP/1.1\r\nHost: {at}\r\n{length}\r\n{more}\r\n")).status

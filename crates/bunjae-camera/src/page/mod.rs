@@ -130,6 +130,8 @@ impl Page {
         let listener = TcpListener::bind(at).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        // A browser may choose one before the first frame.
+        control.set_models(models.len());
         let shared = Arc::new(Shared {
             control: control.clone(),
             described: Described::new(models),
