@@ -49,16 +49,19 @@ pub fn jpeg(picture: &Picture, quality: u8, bytes: &mut Vec<u8>) -> io::Result<(
 ///
 /// # Errors
 /// What the writer returns.
-pub fn png(picture: &Picture, writer: impl Write) -> io::Result<()> {
+pub fn png(picture: &Picture, mut writer: impl Write) -> io::Result<()> {
     let colour = match picture.channels() {
         Channels::Grey => ExtendedColorType::L8,
         Channels::Rgb => ExtendedColorType::Rgb8,
     };
     // `Picture` counts in usize what came from files that count in u32.
     let [width, height] = [picture.width(), picture.height()].map(|side| side as u32);
-    PngEncoder::new_with_quality(writer, CompressionType::Fast, FilterType::Adaptive)
+    // In memory first: the encoder keeps nothing of a writer's error but its text.
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
         .write_image(picture.samples(), width, height, colour)
-        .map_err(inner)
+        .map_err(inner)?;
+    writer.write_all(&bytes)
 }
 
 /// The writer's own error, where it is one.
