@@ -206,7 +206,11 @@ pub(crate) fn save_picture(path: &Path, report: &Report) -> Fallible<()> {
     save(path, picture?)
 }
 
-fn save(path: &Path, text: String) -> Fallible<()> {
+/// Writes a form of the report, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn save(path: &Path, text: String) -> Fallible<()> {
     uninterrupted(|| bunjae_onnx::atomic::write(path, text.as_bytes())).map_err(Failure::new)
 }
 

@@ -16,10 +16,11 @@ use serde::Serialize;
 
 use crate::args::{positive, share};
 use crate::command::Outcome;
+use crate::command::predict::outcome;
 use crate::detector::Detecting;
 use crate::failure::{Failure, Fallible};
 use crate::interrupt::uninterrupted;
-use crate::number::{percent, plural, thousands};
+use crate::number::{percent, thousands};
 use crate::output::{Output, Report, SCHEMA_VERSION};
 use crate::page::{Align, Page, Table, printable};
 use crate::runnable::Compiling;
@@ -147,12 +148,7 @@ impl Detect {
                 return Ok(Outcome::Done);
             }
         }
-        if broken == 0 {
-            return Ok(Outcome::Done);
-        }
-        let all = plural(pictures.len(), "picture");
-        output.note(&format!("note: {broken} of {all} could not be decoded"));
-        Ok(Outcome::CheckFailed)
+        Ok(outcome(broken, pictures.len(), output))
     }
 
     /// Compares the boxes with those that are marked.

@@ -201,12 +201,7 @@ impl Asked {
                 return Ok(Outcome::Done);
             }
         }
-        if broken == 0 {
-            return Ok(Outcome::Done);
-        }
-        let all = plural(pictures.len(), "picture");
-        output.note(&format!("note: {broken} of {all} could not be decoded"));
-        Ok(Outcome::CheckFailed)
+        Ok(outcome(broken, pictures.len(), output))
     }
 
     fn write(
@@ -282,6 +277,16 @@ impl<'a> Line<'a> {
     fn json(&self) -> Fallible<String> {
         serde_json::to_string(self).map(|text| text + "\n").map_err(Failure::new)
     }
+}
+
+/// How a command over pictures came out: what could not be decoded is counted, and fails a check.
+pub(super) fn outcome(broken: usize, pictures: usize, output: &Output) -> Outcome {
+    if broken == 0 {
+        return Outcome::Done;
+    }
+    let all = plural(pictures, "picture");
+    output.note(&format!("note: {broken} of {all} could not be decoded"));
+    Outcome::CheckFailed
 }
 
 /// A field of comma-separated values, as RFC 4180 has it.

@@ -1,6 +1,5 @@
 //! `bunjae run`: a whole pipeline from one file.
 
-mod counted;
 mod execute;
 pub(super) mod figures;
 pub(super) mod hashes;
@@ -26,6 +25,7 @@ use crate::interrupt;
 use crate::number::duration;
 use crate::output::{Output, Report};
 use crate::page::{Align, Page, Table};
+use crate::records;
 use execute::{End, How};
 use figures::figures;
 use hashes::Hashes;
@@ -140,7 +140,7 @@ impl Run {
                 Failure::new("no model was measured, so there is no table")
                     .hint("`[evaluate.NAME]` and `[bench.NAME]` measure models")
             })?;
-            report::write(table, &bunjae_report::markdown(found))?;
+            records::save(table, bunjae_report::markdown(found))?;
         }
         execute::failure(&plan, &work, &ends)?;
         let passed = ends.iter().filter_map(End::record).all(|record| record.passed);

@@ -15,16 +15,15 @@ use bunjae_train::log::EpochRecord;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::counted;
 use super::execute::End;
 use super::recipe_file::command_line;
 use super::stage::{arguments, made};
 use super::state::Plan;
 use super::work::{Record, Work};
 use crate::args::Sizes;
-use crate::failure::{Failure, Fallible};
-use crate::interrupt::uninterrupted;
+use crate::failure::Fallible;
 use crate::output::Output;
+use crate::records;
 use crate::runnable::{Compiling, Runnable};
 
 /// The page for people, in the work folder.
@@ -65,19 +64,14 @@ pub(super) fn report(
     threads.sort_unstable();
     threads.dedup();
     let isa = benches.first().and_then(|record| record.report["isa"].as_str());
-    report.environment = counted::environment(isa, &threads);
+    report.environment = records::environment(isa, &threads);
     Ok(Some(report))
 }
 
 /// Writes the report in both forms.
 pub(super) fn save(work: &Work, report: &Report) -> Fallible<()> {
-    write(&work.path(JSON), &bunjae_report::json(report).map_err(Failure::new)?)?;
-    write(&work.path(HTML), &bunjae_report::html(report).map_err(Failure::new)?)
-}
-
-/// Writes a file whole.
-pub(super) fn write(path: &Path, text: &str) -> Fallible<()> {
-    uninterrupted(|| bunjae_onnx::atomic::write(path, text.as_bytes())).map_err(Failure::new)
+    records::save_json(&work.path(JSON), report)?;
+    records::save_html(&work.path(HTML), report)
 }
 
 /// A plan and what became of it.
@@ -136,13 +130,13 @@ impl Finished<'_> {
         let cost = match runnable.is_onnx() {
             true => {
                 let sizes = Sizes::default().bindings(&[graph])?;
-                Some(counted::cost(graph, &sizes)?)
+                Some(records::cost(graph, &sizes)?)
             }
             false => None,
         };
         Ok(Some(Run {
             seed: seed(stage),
-            file: Some(counted::model_file(&path)?),
+            file: Some(records::model_file(&path)?),
             history: self.history(at),
             quality: self.quality(at),
             cost,
@@ -325,5 +319,5 @@ fn training(kind: &str, folder: &Path) -> Vec<Training> {
     let Ok(text) = fs::read_to_string(folder.join("metrics.jsonl")) else { return Vec::new() };
     let epochs: Vec<EpochRecord> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    vec![counted::training(kind, &epochs)]
+    vec![records::training(kind, &epochs)]
 }
