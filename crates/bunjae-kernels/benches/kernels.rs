@@ -4,9 +4,11 @@
 //! of several medians in microseconds, the rate in GMAC/s (for kernels without products, in
 //! billions of elements read and written per second), and the share of the peak that this core
 //! reaches with all operands in registers. The filter is a part of the kernel's or layer's name.
-//! With `--widths` it prints tables of convolutions of many widths instead.
+//! With `--widths` it prints tables of convolutions of many widths instead, with `--forms` the forms of
+//! each convolution beside each other.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line program")]
 
+mod forms;
 mod training;
 mod widths;
 
@@ -62,6 +64,8 @@ const LAYERS: &[Layer] = &[
     ("M5 64-384", [64, 384], [14, 14], 1, 1, 1, Tail::Store),
     ("M5 576-96", [576, 96], [14, 14], 1, 1, 1, Tail::Store),
     ("M5 160-960", [160, 960], [7, 7], 1, 1, 1, Tail::Store),
+    ("M5 960-160", [960, 160], [7, 7], 1, 1, 1, Tail::Store),
+    ("M5 960-320", [960, 320], [7, 7], 1, 1, 1, Tail::Store),
     ("M5 320-1280", [320, 1280], [7, 7], 1, 1, 1, Tail::GlobalAverage),
 ];
 
@@ -230,6 +234,7 @@ impl Bench {
         match kernel {
             Kernel::ConvPixel => self.convolutions(kernel, ConvForm::Pixel, LAYERS),
             Kernel::ConvChannel => self.convolutions(kernel, ConvForm::Channel, LAYERS),
+            Kernel::ConvGemm => self.convolutions(kernel, ConvForm::Gemm, LAYERS),
             Kernel::ConvWinograd => self.convolutions(kernel, ConvForm::Winograd, LAYERS),
             Kernel::ConvDepthwise => self.convolutions(kernel, ConvForm::Depthwise, DEPTHWISE),
             Kernel::LinearDot => {
@@ -315,12 +320,13 @@ fn moved(size: usize) -> Planar {
 fn main() {
     let mut filter = String::new();
     let mut only = None;
-    let mut widths = false;
+    let (mut widths, mut forms) = (false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => {}
             "--widths" => widths = true,
+            "--forms" => forms = true,
             "--isa" => only = arguments.next().and_then(|name| Isa::from_name(&name)),
             other => filter = other.to_owned(),
         }
@@ -331,6 +337,10 @@ fn main() {
         let bench = Bench { filter: filter.clone(), isa, peak };
         if widths {
             bench.widths();
+            continue;
+        }
+        if forms {
+            bench.forms();
             continue;
         }
         for kernel in Kernel::ALL {

@@ -70,6 +70,8 @@ kernels! {
     ConvPixel "conv/pixel" conv_pixel crate::conv::tests::pixel;
     /// Direct convolution, vectors over output channels.
     ConvChannel "conv/channel" conv_channel crate::conv::tests::channel;
+    /// Pointwise convolution as a product of matrices.
+    ConvGemm "conv/gemm" conv_gemm crate::conv::tests::gemm;
     /// Winograd convolution.
     ConvWinograd "conv/winograd" conv_winograd crate::conv::tests::winograd;
     /// Depthwise convolution.

@@ -9,7 +9,7 @@
 //! Tile sizes: 6 x 4 + 4 + 1 = 29 of 32 registers, 6 x 2 + 2 + 1 = 15 of 16.
 
 use super::epilogue::Epilogue;
-use super::pixel::{Sink, many_registers};
+use super::pixel::{Sink, UNROLLED, many_registers};
 use crate::activation::{Fused, leaky};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
@@ -47,6 +47,34 @@ pub(crate) struct ChannelArgs {
     pub(crate) first: bool,
     /// `pixels x NV x LANES` accumulators.
     pub(crate) acc: *mut f32,
+}
+
+/// Product `k` of `PX` pixels, whose first products are at `x`, and `NV` vectors of weights.
+///
+/// # Safety
+/// As [`ChannelTile`].
+#[inline(always)]
+unsafe fn multiply<S: Simd, const PX: usize, const NV: usize>(
+    a: &ChannelArgs,
+    k: usize,
+    x: &[*const f32; PX],
+    acc: &mut [[S::V; NV]; PX],
+) {
+    // SAFETY: the caller vouches for all addresses formed here.
+    unsafe {
+        let offset = *a.offsets.add(k);
+        let weights = a.weights.add(k * NV * S::LANES);
+        let mut ws = [S::zero(); NV];
+        for v in 0..NV {
+            ws[v] = S::load(weights.add(v * S::LANES));
+        }
+        for i in 0..PX {
+            let xi = S::splat(*x[i].offset(offset));
+            for v in 0..NV {
+                acc[i][v] = S::fma(xi, ws[v], acc[i][v]);
+            }
+        }
+    }
 }
 
 struct ChannelTile<const PX: usize, const NV: usize>;
@@ -88,20 +116,16 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
                 for i in 0..PX {
                     x[i] = a.input.offset(*a.pixel_offsets.add(p + i));
                 }
-                let mut w = a.weights;
-                for k in 0..a.k {
-                    let offset = *a.offsets.add(k);
-                    let mut ws = [S::zero(); NV];
-                    for v in 0..NV {
-                        ws[v] = S::load(w.add(v * l));
+                let mut k = 0;
+                while k + UNROLLED <= a.k {
+                    for u in 0..UNROLLED {
+                        multiply::<S, PX, NV>(a, k + u, &x, &mut acc);
                     }
-                    for i in 0..PX {
-                        let xi = S::splat(*x[i].offset(offset));
-                        for v in 0..NV {
-                            acc[i][v] = S::fma(xi, ws[v], acc[i][v]);
-                        }
-                    }
-                    w = w.add(NV * l);
+                    k += UNROLLED;
+                }
+                while k < a.k {
+                    multiply::<S, PX, NV>(a, k, &x, &mut acc);
+                    k += 1;
                 }
                 for i in 0..PX {
                     for v in 0..NV {

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`ConvForm::Pixel`] | neighbouring pixels | wide pictures, few or odd channel counts |
 //! | [`ConvForm::Channel`] | output channels | small pictures, strides, many channels |
+//! | [`ConvForm::Gemm`] | neighbouring pixels, packed | pointwise, many channels |
 //! | [`ConvForm::Winograd`] | tiles of 4 x 4 pixels | 3 x 3 at stride 1, a quarter of the products |
 //! | [`ConvForm::Depthwise`] | neighbouring pixels | one input channel per group |
 //!
@@ -16,6 +17,7 @@
 mod channel;
 mod depthwise;
 mod epilogue;
+mod gemm;
 mod input_grad;
 mod pixel;
 mod plan;
@@ -44,8 +46,8 @@ use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
 use pixel::MAX_TILE;
 use plan::{
-    ChannelPlan, DepthwisePlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates, row_of,
-    wants_phases,
+    ChannelPlan, DepthwisePlan, GemmPlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates,
+    row_of, wants_phases,
 };
 use run::RunView;
 use source::{CopyArgs, CopyPlane, Source};
@@ -71,6 +73,8 @@ pub enum ConvForm {
     Pixel,
     /// Direct, vectors over output channels.
     Channel,
+    /// A product of matrices, vectors over pixels that are packed first; pointwise only.
+    Gemm,
     /// Winograd's F(4 x 4, 3 x 3), for 3 x 3 kernels with neither stride, dilation nor groups.
     /// Rounding errors are larger than those of the direct forms (see the crate's notes), and a
     /// NaN or infinity spreads over its tile.
@@ -81,14 +85,20 @@ pub enum ConvForm {
 
 impl ConvForm {
     /// Every form there is.
-    pub const ALL: [ConvForm; 4] =
-        [ConvForm::Pixel, ConvForm::Channel, ConvForm::Winograd, ConvForm::Depthwise];
+    pub const ALL: [ConvForm; 5] = [
+        ConvForm::Pixel,
+        ConvForm::Channel,
+        ConvForm::Gemm,
+        ConvForm::Winograd,
+        ConvForm::Depthwise,
+    ];
 
     /// The name used in reports and files.
     pub fn name(self) -> &'static str {
         match self {
             ConvForm::Pixel => "pixel",
             ConvForm::Channel => "channel",
+            ConvForm::Gemm => "gemm",
             ConvForm::Winograd => "winograd",
             ConvForm::Depthwise => "depthwise",
         }
@@ -239,11 +249,15 @@ impl Conv {
         let plan = match form {
             ConvForm::Pixel => Plan::Pixel(PixelPlan::new(&spec, isa, &source)),
             ConvForm::Channel => Plan::Channel(ChannelPlan::new(&spec, isa, &source)),
+            ConvForm::Gemm => Plan::Gemm(GemmPlan::new(&spec, isa)),
             ConvForm::Depthwise => Plan::Depthwise(DepthwisePlan::new(&spec, isa, &source)),
             ConvForm::Winograd => Plan::Winograd(WinogradPlan::new(&spec, isa)),
         };
         let residual = spec.residual.map(|(_, at)| at);
-        let row = row_of(&spec, &source);
+        let row = match &plan {
+            Plan::Gemm(plan) => plan.row,
+            _ => row_of(&spec, &source),
+        };
         let inside = f32::from_bits(u32::MAX);
         let mask = (0..row + MAX_TILE)
             .map(|p| if p % row < spec.size[1] { inside } else { 0.0 })
@@ -281,6 +295,7 @@ impl Conv {
         match self.plan {
             Plan::Pixel(_) => ConvForm::Pixel,
             Plan::Channel(_) => ConvForm::Channel,
+            Plan::Gemm(_) => ConvForm::Gemm,
             Plan::Depthwise(_) => ConvForm::Depthwise,
             Plan::Winograd(_) => ConvForm::Winograd,
         }
@@ -301,7 +316,18 @@ impl Conv {
     }
 
     fn copy_len(&self) -> usize {
-        if self.copies_first() { self.source.len } else { 0 }
+        match &self.plan {
+            Plan::Gemm(plan) if plan.packs_first() => {
+                self.spec.input.images * self.spec.groups * self.packed_input_len(plan)
+            }
+            _ if self.copies_first() => self.source.len,
+            _ => 0,
+        }
+    }
+
+    /// Elements of the strips of one image and group.
+    fn packed_input_len(&self, plan: &GemmPlan) -> usize {
+        plan.vectors() * self.isa.lanes() * self.spec.k()
     }
 
     /// Whether stage 2 adds up what the tasks of stage 1 have averaged in parts.
@@ -318,6 +344,11 @@ impl Conv {
     pub fn scratch_len(&self) -> usize {
         match &self.plan {
             Plan::Pixel(_) => 0,
+            Plan::Gemm(plan) if plan.packs_first() => 0,
+            Plan::Gemm(plan) => {
+                let vectors = plan.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+                vectors * self.isa.lanes() * self.spec.k()
+            }
             Plan::Channel(plan) => {
                 let rows = self.spec.size[0].div_ceil(plan.bands);
                 rows * self.spec.size[1] * max_nv(self.isa) * self.isa.lanes()
@@ -331,14 +362,16 @@ impl Conv {
 
     /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
     pub fn stages(&self) -> [usize; 3] {
-        let copies = match &self.source.copy {
-            Some(copy) if self.copies_first() => copy.tasks(),
+        let outer = self.spec.input.images * self.spec.groups;
+        let copies = match (&self.source.copy, &self.plan) {
+            (_, Plan::Gemm(plan)) if plan.packs_first() => outer * self.pack_parts(),
+            (Some(copy), _) if self.copies_first() => copy.tasks(),
             _ => 0,
         };
-        let outer = self.spec.input.images * self.spec.groups;
         let tasks = match &self.plan {
             Plan::Pixel(plan) => outer * plan.bands * plan.chunks,
             Plan::Channel(plan) => outer * plan.bands * plan.panels.len(),
+            Plan::Gemm(plan) => outer * plan.bands * plan.chunks,
             Plan::Depthwise(plan) => plan.tasks,
             Plan::Winograd(plan) => outer * plan.tasks(),
         };
@@ -431,9 +464,16 @@ impl Conv {
         require(NAME, tasks.end <= count, || {
             format!("tasks {tasks:?} of stage {stage}, which has {count}")
         })?;
-        match (&self.source.copy, stage) {
-            (None, 0) => {}
-            (Some(copy), 0) => {
+        match (stage, &self.source.copy, &self.plan) {
+            (0, _, Plan::Gemm(plan)) => {
+                for task in tasks {
+                    // SAFETY: the slices are long enough (checked) and this task alone packs its
+                    // channels (the caller's promise).
+                    unsafe { self.pack_task(plan, task, inputs, workspace.ptr()) };
+                }
+            }
+            (0, None, _) => {}
+            (0, Some(copy), _) => {
                 for task in tasks {
                     let (from, to) = (inputs.input.as_ptr(), workspace.ptr());
                     // SAFETY: the slices are long enough (checked) and this task alone writes its
@@ -450,7 +490,8 @@ impl Conv {
                     inputs.input
                 };
                 let sums = workspace.ptr().wrapping_add(self.copy_len());
-                let view = RunView { source, inputs, output, sums };
+                let packed = workspace.ptr().cast_const();
+                let view = RunView { source, packed, inputs, output, sums };
                 for task in tasks {
                     match &self.plan {
                         // SAFETY: lengths are checked; the tasks of a stage write different
@@ -459,6 +500,10 @@ impl Conv {
                         // SAFETY: as above.
                         Plan::Channel(plan) => unsafe {
                             self.channel_task(plan, task, &view, scratch);
+                        },
+                        // SAFETY: as above.
+                        Plan::Gemm(plan) => unsafe {
+                            self.gemm_task(plan, task, &view, scratch);
                         },
                         // SAFETY: as above; stage 2 runs after stage 1.
                         Plan::Winograd(plan) if stage == 2 => unsafe {

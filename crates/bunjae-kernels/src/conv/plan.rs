@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
 use super::depthwise::{DepthwiseArgs, depthwise_rows};
+use super::gemm::{MAX_GROUP, PackArgs, pack_strips};
 use super::pixel::{MAX_MR, max_nr, max_pool_mr};
 use super::source::{PaddedCopy, Source};
 use super::winograd::{
@@ -19,6 +20,7 @@ use crate::simd::{Entry, MAX_LANES};
 pub(super) enum Plan {
     Pixel(PixelPlan),
     Channel(ChannelPlan),
+    Gemm(GemmPlan),
     Depthwise(DepthwisePlan),
     Winograd(WinogradPlan),
 }
@@ -30,6 +32,9 @@ impl Plan {
         match self {
             Plan::Depthwise(_) => Packing::plain(spec.output.channels, spec.k()),
             Plan::Pixel(plan) => {
+                Packing::blocks(groups, spec.k(), plan.blocks.iter().map(ExactSizeIterator::len))
+            }
+            Plan::Gemm(plan) => {
                 Packing::blocks(groups, spec.k(), plan.blocks.iter().map(ExactSizeIterator::len))
             }
             Plan::Channel(plan) => {
@@ -65,6 +70,22 @@ pub(super) struct ChannelPlan {
     pub(super) pixel_offsets: Vec<isize>,
     pub(super) bands: usize,
     pub(super) store: Entry<ChannelStoreArgs>,
+}
+
+/// Division of the GEMM form.
+pub(super) struct GemmPlan {
+    /// Output channels of one group as tiles.
+    pub(super) blocks: Vec<Range<usize>>,
+    /// Positions of a row, gap included: the output's.
+    pub(super) row: usize,
+    /// Vectors of positions that are packed together.
+    pub(super) groups: Vec<Range<usize>>,
+    /// Vectors of the widest strip.
+    pub(super) nr: usize,
+    /// Parts of `groups` and of `blocks` that are tasks of their own.
+    pub(super) bands: usize,
+    pub(super) chunks: usize,
+    pub(super) pack: Entry<PackArgs>,
 }
 
 /// Division of the depthwise form: a task is some input planes with all their outputs.
@@ -132,11 +153,22 @@ pub(super) fn pixel_cost(
     vectors: usize,
     segments: usize,
 ) -> f64 {
+    tiles_cost(isa, channels, cap, vectors, tile_cost) * segments as f64
+}
+
+/// The sum of `tile(vectors, channels)` over all tiles of one segment.
+fn tiles_cost(
+    isa: Isa,
+    channels: usize,
+    cap: usize,
+    vectors: usize,
+    tile: impl Fn(usize, usize) -> f64,
+) -> f64 {
     let blocks = channels.div_ceil(cap);
     let per_block = |mr: usize| -> f64 {
-        even_tiles(vectors, max_nr(isa, mr)).map(|(nr, n)| n as f64 * tile_cost(nr, mr)).sum()
+        even_tiles(vectors, max_nr(isa, mr)).map(|(nr, n)| n as f64 * tile(nr, mr)).sum()
     };
-    (0..blocks).map(|b| per_block(part(channels, blocks, b).len())).sum::<f64>() * segments as f64
+    (0..blocks).map(|b| per_block(part(channels, blocks, b).len())).sum()
 }
 
 /// Vectors per segment and number of segments of the pixel form.
@@ -185,6 +217,9 @@ pub(super) fn estimates(spec: &ConvSpec, isa: Isa) -> Vec<(ConvForm, f64)> {
     if spec.tail != Tail::MaxPool2 {
         all.push((ConvForm::Channel, groups * channel_estimate(spec, isa)));
     }
+    if suits_gemm(spec, isa) {
+        all.push((ConvForm::Gemm, groups * gemm_estimate(spec, isa)));
+    }
     if spec.suits_winograd() {
         all.push((ConvForm::Winograd, winograd_estimate(spec, isa)));
     }
@@ -197,7 +232,20 @@ fn pixel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let flat = runs_flat(spec, source.pixel_row);
     let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
     let copied = source.copy.as_ref().map_or(0, PaddedCopy::plane_len) * spec.group_inputs();
-    spec.k() as f64 * best_cap(spec, isa, vectors, segments).1 + copy_cost(copied, isa)
+    let tiles = spec.k() as f64 * best_cap(spec, isa, vectors, segments).1;
+    tiles * scattered(spec) + copy_cost(copied, isa)
+}
+
+/// What it costs a pointwise convolution to read another plane with each product, as a factor: little
+/// while the input is in a second-level cache of 512 KiB, much beyond it. Factors here, and what packing
+/// costs in [`gemm_estimate`], are from pointwise layers of 16 to 960 channels on AVX2.
+fn scattered(spec: &ConvSpec) -> f64 {
+    let len = spec.group_inputs() * spec.input.height * spec.input.width;
+    match spec.kernel {
+        [1, 1] if len > CACHED_LEN / 2 => 1.3,
+        [1, 1] => 1.05,
+        _ => 1.0,
+    }
 }
 
 /// Relative time of copying so many elements: about four operations per vector.
@@ -216,26 +264,75 @@ fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
             panels as f64 * pixels
         })
         .sum();
-    // The transposition: about two operations per vector and round.
+    // The transposition, row by row: about four operations per vector and round.
     let rounds = f64::from(isa.lanes().trailing_zeros() + 2);
+    let turned = spec.size[0] * spec.size[1].next_multiple_of(isa.lanes());
     let source = Source::new(spec, false, 0);
     let copied = source.copy.as_ref().map_or(0, PaddedCopy::plane_len) * spec.group_inputs();
-    spec.k() as f64 * sums + 2.0 * rounds * (pixels * vectors) as f64 + copy_cost(copied, isa)
+    let strided = if spec.kernel == [1, 1] { 1.1 } else { 1.0 };
+    spec.k() as f64 * sums * strided
+        + 4.0 * rounds * (turned * vectors) as f64
+        + copy_cost(copied, isa)
 }
 
-/// Elements of weights that a second-level cache of 512 KiB holds.
-const CACHED_WEIGHTS: usize = 128 * 1024;
+/// Whether the GEMM form can compute this: pointwise, and everything that is stored or added has the
+/// same gaps between its rows.
+fn suits_gemm(spec: &ConvSpec, isa: Isa) -> bool {
+    let row = gemm_row(spec);
+    spec.kernel == [1, 1]
+        && spec.padding == [0, 0]
+        && spec.halo_suffices()
+        && !spec.is_depthwise()
+        && spec.residual.is_none_or(|(r, _)| r.row_stride == row)
+        && match spec.tail {
+            Tail::Store => true,
+            Tail::MaxPool2 => false,
+            Tail::GlobalAverage => pixel_segments(spec, isa, row, true).0 <= MAX_GROUP,
+        }
+}
+
+/// Positions of a row of the GEMM form.
+fn gemm_row(spec: &ConvSpec) -> usize {
+    match spec.tail {
+        Tail::Store => spec.output.row_stride,
+        _ => spec.size[1],
+    }
+}
+
+/// The most channels of a tile of the GEMM form, and its relative time.
+fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
+    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
+    let channels = spec.group_outputs();
+    // Each product of a tile loads new lines of its strip, mostly from the second-level cache.
+    let tile = |nr: usize, mr: usize| tile_cost(nr, mr) + 0.75 * nr as f64;
+    (1..=MAX_MR.min(channels))
+        .filter(|cap| max_nr(isa, *cap) > 0)
+        .map(|cap| (cap, tiles_cost(isa, channels, cap, vectors, tile)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((1, f64::INFINITY))
+}
+
+fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
+    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
+    let (cap, _) = gemm_cap(spec, isa);
+    let tiles = tiles_cost(isa, spec.group_outputs(), cap, vectors, tile_cost);
+    spec.k() as f64 * (tiles + 4.0 * vectors as f64)
+}
+
+/// Elements that a second-level cache of 512 KiB holds.
+const CACHED_LEN: usize = 128 * 1024;
 
 fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let [down, across] = spec.size.map(|x| x.div_ceil(TILE));
     let (ic, oc) = (spec.input.channels, spec.output.channels);
     let vectors = (down * across).div_ceil(isa.lanes());
     let products = (POSITIONS * ic) as f64 * best_cap(spec, isa, vectors, 1).1;
-    // Operations per vector of tiles as counted in the bodies; vectors do not span rows of tiles.
-    let transforms = (down * across.div_ceil(isa.lanes())) as f64 * (270 * ic + 230 * oc) as f64;
+    // Operations per vector of tiles, half as many again as are counted in the bodies: that fits layers
+    // of 3 to 64 input channels on AVX2. Vectors do not span rows of tiles.
+    let transforms = (down * across.div_ceil(isa.lanes())) as f64 * (405 * ic + 345 * oc) as f64;
     // Patches and products come from the second-level cache; weights that do not fit it come from
     // beyond, once, and that is not hidden: four elements take the time of two operations.
-    let weights = (POSITIONS * ic * oc).saturating_sub(CACHED_WEIGHTS) as f64;
+    let weights = (POSITIONS * ic * oc).saturating_sub(CACHED_LEN) as f64;
     1.25 * products + transforms + 0.5 * weights
 }
 
@@ -243,7 +340,7 @@ fn winograd_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
 pub(super) fn wants_phases(spec: &ConvSpec, isa: Isa, form: ConvForm) -> bool {
     match form {
         ConvForm::Pixel | ConvForm::Winograd => true,
-        ConvForm::Channel => false,
+        ConvForm::Channel | ConvForm::Gemm => false,
         // The bodies for blocks of rows step over columns themselves.
         ConvForm::Depthwise => {
             depthwise_rows(isa, spec.kernel, spec.stride).is_none() || spec.dilation != [1, 1]
@@ -298,6 +395,52 @@ impl PixelPlan {
 
 /// Elements of input that a strip may have: half of a first-level cache of 32 KiB.
 const STRIP_LEN: usize = 4096;
+
+/// Elements that are packed at once: a quarter of a second-level cache of 512 KiB.
+const PACKED_LEN: usize = 32 * 1024;
+
+/// Vectors that are packed at once even if they are more than that: the weights of all blocks pass by
+/// once per group.
+const MIN_GROUP: usize = 8;
+
+impl GemmPlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa) -> GemmPlan {
+        let row = gemm_row(spec);
+        let (vectors, _) = pixel_segments(spec, isa, row, true);
+        let (cap, _) = gemm_cap(spec, isa);
+        let channels = spec.group_outputs();
+        let count = channels.div_ceil(cap);
+        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
+        let nr = max_nr(isa, cap);
+        let target = task_target(spec);
+        let groups: Vec<_> = if spec.tail == Tail::GlobalAverage {
+            std::iter::once(0..vectors).collect()
+        } else {
+            let fits = PACKED_LEN / (spec.k() * isa.lanes());
+            let size = fits.min(vectors / target).clamp(MIN_GROUP, MAX_GROUP);
+            let (units, count) = (vectors.div_ceil(nr), vectors.div_ceil(size));
+            let group = |g| {
+                let units = part(units, count, g);
+                units.start * nr..(units.end * nr).min(vectors)
+            };
+            (0..count).map(group).filter(|group| !group.is_empty()).collect()
+        };
+        let bands = target.min(groups.len());
+        // A few bands are shared well enough: better than to pack for several tasks.
+        let chunks = if bands >= 4 { 1 } else { target.div_ceil(bands).min(blocks.len()) };
+        GemmPlan { blocks, row, groups, nr, bands, chunks, pack: pack_strips(isa) }
+    }
+
+    /// Whether strips are packed before all else, for several tasks, or by each task for itself.
+    pub(super) fn packs_first(&self) -> bool {
+        self.chunks > 1
+    }
+
+    /// Vectors of positions.
+    pub(super) fn vectors(&self) -> usize {
+        self.groups.last().map_or(0, |group| group.end)
+    }
+}
 
 impl DepthwisePlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {

@@ -4,12 +4,15 @@ use std::ops::Range;
 
 use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
 use super::depthwise::DepthwiseArgs;
+use super::gemm::{PackArgs, gemm_tile};
 use super::pixel::{
     MAX_MR, PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile,
 };
-use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles, row_of};
+use super::plan::{
+    ChannelPlan, DepthwisePlan, GemmPlan, PixelPlan, WinogradPlan, even_tiles, row_of,
+};
 use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
-use super::{Conv, ConvInputs, Tail};
+use super::{Conv, ConvInputs, MAX_TASKS, Tail};
 use crate::output::{Output, part};
 use crate::simd::MAX_LANES;
 
@@ -47,8 +50,7 @@ impl Conv {
         let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
         let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
         let (chunk, band) = (inner / plan.bands, inner % plan.bands);
-        let [oh, ow] = self.spec.size;
-        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let k = self.spec.k();
         let outputs = self.spec.group_outputs();
         let input = self.input_pointer(view, image, group * self.spec.group_inputs());
         let average = self.spec.tail == Tail::GlobalAverage;
@@ -79,11 +81,7 @@ impl Conv {
                 // SAFETY: passed on.
                 unsafe { self.pixel_strip(plan, strip.clone(), block.len(), &to, &mut args) };
                 if average {
-                    for (m, sums) in sums.chunks_exact(lanes).take(block.len()).enumerate() {
-                        let mean = pairwise_sum(sums) / (oh * ow) as f32;
-                        // SAFETY: the channel's single element, which this task alone writes.
-                        unsafe { *to.out.add(m * self.spec.output.channel_stride) = mean };
-                    }
+                    self.store_means(&sums, block.len(), &to);
                 }
             }
         }
@@ -152,6 +150,146 @@ impl Conv {
             // SAFETY: passed on.
             unsafe { pixel_tile(self.isa, mr, size)(args) };
             next = end;
+        }
+    }
+
+    /// Parts of the channels of one image and group that are packed by tasks of their own.
+    pub(super) fn pack_parts(&self) -> usize {
+        (self.spec.k() / 64).clamp(1, MAX_TASKS)
+    }
+
+    /// Packs the strips of some channels of one image and group into `out`.
+    ///
+    /// # Safety
+    /// The input is readable; the strips have room; no other thread runs this task.
+    pub(super) unsafe fn pack_task(
+        &self,
+        plan: &GemmPlan,
+        task: usize,
+        inputs: &ConvInputs<'_>,
+        out: *mut f32,
+    ) {
+        let (outer, part_of) = (task / self.pack_parts(), task % self.pack_parts());
+        let channels = part(self.spec.k(), self.pack_parts(), part_of);
+        for group in &plan.groups {
+            let at = outer * self.packed_input_len(plan) + self.group_at(group);
+            let out = out.wrapping_add(at);
+            // SAFETY: passed on.
+            unsafe {
+                self.pack_group(plan, outer, group, channels.clone(), inputs.input.as_ptr(), out);
+            };
+        }
+    }
+
+    /// Where the strips of a group begin among those of their image.
+    fn group_at(&self, group: &Range<usize>) -> usize {
+        group.start * self.isa.lanes() * self.spec.k()
+    }
+
+    /// # Safety
+    /// As [`Conv::pack_task`]; `input` is the whole input, `out` the strips of the group.
+    unsafe fn pack_group(
+        &self,
+        plan: &GemmPlan,
+        outer: usize,
+        group: &Range<usize>,
+        channels: Range<usize>,
+        input: *const f32,
+        out: *mut f32,
+    ) {
+        let (image, first) = (outer / self.spec.groups, outer % self.spec.groups * self.spec.k());
+        let at = self.source.first
+            + image * self.source.image_stride
+            + (first + channels.start) * self.source.channel_stride;
+        let args = PackArgs {
+            input: input.wrapping_add(at),
+            input_channel: self.source.channel_stride,
+            pixel_row: self.source.pixel_row,
+            pixel_column: self.source.pixel_column,
+            size: self.spec.size,
+            row: plan.row,
+            vectors: group.clone(),
+            nr: plan.nr,
+            channels,
+            k: self.spec.k(),
+            out,
+        };
+        // SAFETY: passed on.
+        unsafe { (plan.pack)(&args) };
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn gemm_task(
+        &self,
+        plan: &GemmPlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
+        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
+        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
+        let [oh, ow] = self.spec.size;
+        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let outputs = self.spec.group_outputs();
+        let positions = (oh - 1) * plan.row + ow;
+        let average = self.spec.tail == Tail::GlobalAverage;
+        for vectors in &plan.groups[part(plan.groups.len(), plan.bands, band)] {
+            let strips = if plan.packs_first() {
+                let at = outer * self.packed_input_len(plan) + self.group_at(vectors);
+                view.packed.wrapping_add(at)
+            } else {
+                let (input, out) = (view.source.as_ptr(), scratch.as_mut_ptr());
+                // SAFETY: scratch holds the largest group.
+                unsafe { self.pack_group(plan, outer, vectors, 0..k, input, out) };
+                scratch.as_ptr()
+            };
+            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
+                let to = self.addresses(view, image, group * outputs + block.start);
+                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+                let mut args = PixelArgs {
+                    input: strips,
+                    offsets: std::ptr::null(),
+                    k,
+                    weights: view.weights((group * outputs + block.start) * k),
+                    bias: to.bias,
+                    slopes: to.slopes,
+                    pixels: 0..0,
+                    out: if average { sums.as_mut_ptr() } else { to.out },
+                    out_channel: self.spec.output.channel_stride,
+                    residual: to.residual,
+                    residual_channel: to.residual_channel,
+                    mask: self.mask.as_ptr(),
+                    row: plan.row,
+                    sink: if average { Sink::Sum } else { Sink::Store },
+                    epilogue: self.epilogue,
+                    input_row: 0,
+                };
+                let mut next = vectors.start;
+                for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
+                    let end = next + size * tiles;
+                    args.pixels = next * lanes..(end * lanes).min(positions);
+                    // SAFETY: the strips are packed; the positions lie within output and residual,
+                    // whose rows have the plan's distance.
+                    unsafe { gemm_tile(self.isa, block.len(), size)(&args) };
+                    args.input = args.input.wrapping_add(size * tiles * lanes * k);
+                    next = end;
+                }
+                if average {
+                    self.store_means(&sums, block.len(), &to);
+                }
+            }
+        }
+    }
+
+    /// Stores the means of some channels, whose sums are in one vector each.
+    fn store_means(&self, sums: &[f32], channels: usize, to: &Addresses) {
+        let pixels = (self.spec.size[0] * self.spec.size[1]) as f32;
+        for (c, sums) in sums.chunks_exact(self.isa.lanes()).take(channels).enumerate() {
+            let mean = pairwise_sum(sums) / pixels;
+            // SAFETY: the channel's single element, which the task that asks alone writes.
+            unsafe { *to.out.add(c * self.spec.output.channel_stride) = mean };
         }
     }
 
@@ -225,11 +363,7 @@ impl Conv {
         // SAFETY: the rows exist in output and residual; this task alone writes them.
         unsafe { (plan.store)(&args) };
         if average {
-            for (c, sums) in sums.chunks_exact(lanes).take(channels).enumerate() {
-                let mean = pairwise_sum(sums) / (oh * ow) as f32;
-                // SAFETY: the channel's single element, which this task alone writes.
-                unsafe { *to.out.add(c * self.spec.output.channel_stride) = mean };
-            }
+            self.store_means(&sums, channels, &to);
         }
     }
 
@@ -437,6 +571,8 @@ impl Conv {
 /// The slices of one run, with the source resolved.
 pub(super) struct RunView<'a> {
     pub(super) source: &'a [f32],
+    /// The strips of [`super::gemm`], if they are packed before all else.
+    pub(super) packed: *const f32,
     pub(super) inputs: &'a ConvInputs<'a>,
     pub(super) output: Output<'a>,
     /// Means in the making, one per image, band and channel (see [`Conv::stages`]).

@@ -255,7 +255,7 @@ impl Body<CopyArgs> for CopyPlane {
 /// # Safety
 /// `count` elements are readable at distance `step` from `from`, and writable at `out`.
 #[inline(always)]
-unsafe fn gather<S: Simd>(from: *const f32, out: *mut f32, count: usize, step: usize) {
+pub(super) unsafe fn gather<S: Simd>(from: *const f32, out: *mut f32, count: usize, step: usize) {
     // SAFETY: all indices are below `count`; the vector loop reads one element past the last even
     // one only while another pair follows.
     unsafe {

@@ -192,6 +192,35 @@ pub(crate) fn channel(isa: Isa) {
     battery(ConvForm::Channel, isa);
 }
 
+pub(crate) fn gemm(isa: Isa) {
+    let on = On { form: ConvForm::Gemm, isa };
+    pointwise_and_strided_pointwise(on);
+    averaged(on);
+    every_activation_fused(on);
+    random_geometries(on);
+    for (i, [ic, oc]) in [[3, 5], [16, 96], [89, 44], [33, 7], [130, 65]].into_iter().enumerate() {
+        for (j, size) in [[1, 1], [7, 7], [5, 31], [14, 14], [40, 37]].into_iter().enumerate() {
+            for stride in [1, 2, 3] {
+                let mut case = Case::new([ic, oc], size, [1, 1]).stride([stride, stride]);
+                // Rows with and without gaps on either side.
+                let (before, after) = ((i + j) % 2, (i + j + stride) % 3 % 2);
+                case.input_halo = Halo::uniform(before);
+                case.output_halo = Halo::uniform(after);
+                case.images = 1 + (i + stride) % 2;
+                if stride == 1 && j % 2 == 0 {
+                    case.residual = Some((ResidualAt::AfterActivation, case.output_halo));
+                }
+                let seed = (i * 25 + j * 5 + stride) as u64;
+                case.clone().check(on, seed);
+                case.tail(Tail::GlobalAverage).check(on, seed);
+            }
+        }
+    }
+    let mut grouped = Case::new([12, 18], [9, 11], [1, 1]);
+    grouped.shape.groups = 3;
+    grouped.check(on, 1);
+}
+
 pub(crate) fn winograd(isa: Isa) {
     let on = On { form: ConvForm::Winograd, isa };
     every_channel_count_3x3(on);

@@ -111,7 +111,10 @@ impl<const MR: usize, const NR: usize> Body<GradArgs> for GradTile<MR, NR> {
                 for row in 0..a.rows {
                     let gradient = a.gradient.add(image * a.gradient_image + row * a.gradient_row);
                     let input = a.input.add(image * a.input_image + row * a.input_row);
-                    let inputs = offsets.map(|offset| input.offset(offset));
+                    let mut inputs = [input; NR];
+                    for n in 0..NR {
+                        inputs[n] = input.offset(offsets[n]);
+                    }
                     let mut p = 0;
                     while p + l <= a.pixels {
                         let load = |at: *const f32| S::load(at);
