@@ -371,8 +371,9 @@ impl<'g> Lowering<'g> {
             .collect();
         check_sum(self.places.buffers.iter().map(|buffer| buffer.len), layout.bytes())?;
         let budget = if target.compact { 0 } else { OWN_BORDERS };
-        let shelves = shelves(&self.places.buffers, &self.lifetimes(), &loaded, budget);
-        self.clear_borders(&shelves);
+        let cleared = self.let_convolutions_clear();
+        let shelves = shelves(&self.places.buffers, &self.lifetimes(), &cleared, &loaded, budget);
+        self.clear_borders(&shelves, cleared);
         let buffers = self.places.buffers.clone();
         let mut lifetimes = self.lifetimes();
         let port = |id: TensorId, name: String, view: View| Port {
@@ -460,10 +461,31 @@ impl<'g> Lowering<'g> {
         })
     }
 
+    /// Has every convolution that can clear the border of its result, and is the only step that writes
+    /// it. Returns which buffers need nothing else: these can share memory like those without a border.
+    fn let_convolutions_clear(&mut self) -> Vec<bool> {
+        let mut writers = vec![0; self.places.buffers.len()];
+        for &region in self.steps.iter().flat_map(|step| &step.writes) {
+            writers[region] += 1;
+        }
+        let mut cleared = vec![false; self.places.buffers.len()];
+        for step in &mut self.steps {
+            if let Kernel::Fast(kernel) = &mut step.kernel
+                && let Prepared::Conv(conv) = &mut kernel.prepared
+                && let region = kernel.output.region
+                && let Some(border) = self.places.buffers[region].border
+                && kernel.output == View::planar(region, &border)
+                && writers[region] == 1
+            {
+                cleared[region] = conv.clear_halo(border.halo);
+            }
+        }
+        cleared
+    }
+
     /// Before the first step that writes a picture with a border, a step that clears the border,
     /// unless the picture lies on a shelf.
-    fn clear_borders(&mut self, shelves: &[Shelf]) {
-        let mut cleared = vec![false; self.places.buffers.len()];
+    fn clear_borders(&mut self, shelves: &[Shelf], mut cleared: Vec<bool>) {
         for &buffer in shelves.iter().flat_map(|shelf| &shelf.buffers) {
             cleared[buffer] = true;
         }
@@ -513,17 +535,19 @@ struct Shelf {
     len: usize,
 }
 
-/// Shelves for pictures with borders, the smallest first, as long as all of them together take no
+/// Shelves for pictures with borders that no step clears, the smallest first, as long as all of them together take no
 /// more than `budget` bytes; pictures that are loaded before the first step always get one, as no step could
 /// clear them.
 fn shelves(
     buffers: &[Buffer],
     lifetimes: &[Lifetime],
+    cleared: &[bool],
     loaded: &[usize],
     budget: usize,
 ) -> Vec<Shelf> {
-    let mut order: Vec<usize> =
-        (0..buffers.len()).filter(|&buffer| buffers[buffer].border.is_some()).collect();
+    let mut order: Vec<usize> = (0..buffers.len())
+        .filter(|&buffer| buffers[buffer].border.is_some() && !cleared[buffer])
+        .collect();
     order.sort_by_key(|&buffer| (lifetimes[buffer].first, buffer));
     let mut shelves: Vec<Shelf> = Vec::new();
     for buffer in order {

@@ -41,7 +41,7 @@ use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::Output;
 use crate::packing::Packing;
-use crate::planar::{Planar, TAIL};
+use crate::planar::{Halo, Planar, TAIL};
 use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
 use pixel::MAX_TILE;
@@ -222,6 +222,8 @@ pub struct Conv {
     zeros: Vec<f32>,
     plan: Plan,
     packing: Packing,
+    /// The output with the zeros that the tasks also write, if they do.
+    cleared: Option<Planar>,
 }
 
 impl Conv {
@@ -269,11 +271,27 @@ impl Conv {
             mask,
             zeros: vec![0.0; spec.output.channels],
             packing: plan.packing(&spec, isa),
+            cleared: None,
             plan,
             source,
             spec,
             isa,
         })
+    }
+
+    /// Lets the tasks write the zeros of this halo around the output's planes as well, where the form
+    /// runs over whole planes and so has their memory at hand; otherwise a run leaves what is around
+    /// them as it is. Returns whether it does. Nobody else may use that memory during a run then, and
+    /// the output slice has to hold it.
+    pub fn clear_halo(&mut self, halo: Halo) -> bool {
+        let able = self.spec.tail == Tail::Store
+            && match &self.plan {
+                Plan::Gemm(_) => true,
+                Plan::Pixel(plan) => plan.flat,
+                _ => false,
+            };
+        self.cleared = able.then_some(Planar { halo, ..self.spec.output });
+        able
     }
 
     /// The forms that can compute `spec`, the one estimated fastest first.
@@ -435,7 +453,8 @@ impl Conv {
             let found = inputs.residual.map_or(0, <[f32]>::len);
             require_len(NAME, "the residual", residual.end(), found)?;
         }
-        require_len(NAME, "the output", self.spec.output.end(), output.len())?;
+        let written = self.cleared.map_or(self.spec.output.end(), |planar| planar.end_with_halo());
+        require_len(NAME, "the output", written, output.len())?;
         require_len(NAME, "the workspace", self.workspace_len(), workspace.len())?;
         require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())
     }

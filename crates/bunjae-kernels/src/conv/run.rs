@@ -80,6 +80,9 @@ impl Conv {
                 };
                 // SAFETY: passed on.
                 unsafe { self.pixel_strip(plan, strip.clone(), block.len(), &to, &mut args) };
+                let ends = [strip.start == 0, strip.end == plan.units];
+                // SAFETY: passed on.
+                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
                 if average {
                     self.store_means(&sums, block.len(), &to);
                 }
@@ -278,6 +281,48 @@ impl Conv {
                 }
                 if average {
                     self.store_means(&sums, block.len(), &to);
+                }
+                let ends = [vectors.start == 0, vectors.end == plan.vectors()];
+                // SAFETY: passed on.
+                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
+            }
+        }
+    }
+
+    /// Writes the zeros around some output channels, if that is asked for ([`Conv::clear_halo`]):
+    /// with the end of a plane all up to the next one, with the beginning those before the first.
+    ///
+    /// # Safety
+    /// Lengths are checked; no other thread runs the task that has computed these `ends` of the
+    /// channels.
+    unsafe fn clear_around(
+        &self,
+        image: usize,
+        first: usize,
+        block: &Range<usize>,
+        [begins, ends]: [bool; 2],
+        view: &RunView<'_>,
+    ) {
+        let Some(planar) = &self.cleared else { return };
+        for channel in first + block.start..first + block.end {
+            let plane = planar.index(image, channel, 0, 0);
+            let end = plane + planar.span();
+            let next = if channel + 1 < planar.channels {
+                planar.index(image, channel + 1, 0, 0)
+            } else if image + 1 < planar.images {
+                planar.index(image + 1, 0, 0, 0)
+            } else {
+                end + planar.zeros_after()
+            };
+            let before = if image + channel == 0 { planar.zeros_before() } else { 0 };
+            // SAFETY: what is between two planes, before the first and after the last, belongs to the
+            // output's halo; this task alone writes that of these planes.
+            unsafe {
+                if begins {
+                    view.output.ptr().add(plane - before).write_bytes(0, before);
+                }
+                if ends {
+                    view.output.ptr().add(end).write_bytes(0, next - end);
                 }
             }
         }
