@@ -134,6 +134,7 @@ impl Detector for CascadeDetector {
         let cascade = self.search.cascade();
         let [width, height] = cascade.window();
         let stages = cascade.stages();
-        format!("{} cascade, {stages} stages, windows of {width} x {height}", cascade.kind())
+        let plural = if stages == 1 { "" } else { "s" };
+        format!("{} cascade, {stages} stage{plural}, windows of {width} x {height}", cascade.kind())
     }
 }
