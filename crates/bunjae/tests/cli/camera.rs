@@ -11,6 +11,7 @@ use bunjae_data::{Channels, Picture};
 use bunjae_testkit::data_dir;
 use serde_json::Value;
 
+use crate::detect::{DOTS, LEFT};
 use crate::predict::{STRONGEST, folder};
 use crate::support::{Folder, argument, snapshot};
 
@@ -114,6 +115,31 @@ fn nothing_is_stored_unless_asked_for() {
     let before = folder.files();
     folder.done("camera named.onnx -s clip.gif --fast --page --port 0 --quiet");
     assert_eq!(folder.files(), before);
+}
+
+/// The detector is 0.55 sure of the face: more than the 0.5 that `--help` speaks of.
+#[test]
+fn a_face_counts_from_the_score_that_was_asked_for() {
+    let folder = colours();
+    folder.model("left.onnx", LEFT);
+    let picture = Picture::filled(40, 32, Channels::Rgb, [215; 3]);
+    png(&picture, File::create(folder.path("grey.png")).unwrap()).unwrap();
+    let line = "camera named.onnx -s grey.png --fast --detector left.onnx --format json --quiet";
+    let faces = |more: &str| {
+        lines(&folder.done(&format!("{line} {more}"))).0[0]["faces"].as_array().unwrap().len()
+    };
+    assert_eq!([faces(""), faces("--score 0.5"), faces("--score 0.6")], [1, 1, 0]);
+    assert!(folder.done("camera --help").contains("of networks [default: 0.5]"));
+}
+
+#[test]
+fn a_score_is_refused_where_the_detector_is_a_cascade() {
+    let folder = colours();
+    folder.write("dots.xml", DOTS);
+    let refused = folder.run("camera named.onnx -s clip.gif --detector dots.xml --score 0.5");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("`--score` means nothing here: dots.xml is a cascade"), "{said}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use bunjae_testkit::data_dir;
 use crate::support::{Folder, argument, snapshot};
 
 /// Finds a bright middle: one local binary pattern over windows of 9 x 9.
-const DOTS: &str = "<?xml version=\"1.0\"?>
+pub(crate) const DOTS: &str = "<?xml version=\"1.0\"?>
 <opencv_storage><cascade type_id=\"opencv-cascade-classifier\">
 <stageType>BOOST</stageType><featureType>LBP</featureType><height>9</height><width>9</width>
 <featureParams><maxCatCount>256</maxCatCount></featureParams>
@@ -16,7 +16,7 @@ const DOTS: &str = "<?xml version=\"1.0\"?>
 ";
 
 /// UltraFace with one box, the left half of the picture, as sure as the picture is white.
-const LEFT: &str = "graph @left
+pub(crate) const LEFT: &str = "graph @left
 in   %x: f32[1,3,8,8]
 w    @s: f32[2,3] = [0, 0, 0, 0.8, 0, 0]
 w    @b: f32[4,3] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]

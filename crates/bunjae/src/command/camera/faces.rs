@@ -31,7 +31,7 @@ pub(super) struct Faces {
     /// How much around a face the models see, on each side, as a share of its width and height
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0", requires = "detector")]
     margin: f64,
-    /// The least score of a face, of networks [default: 0.6]
+    /// The least score of a face, of networks [default: 0.5]
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "detector")]
     score: Option<f64>,
 }
@@ -48,6 +48,10 @@ impl Faces {
         let shown = path.display();
         let is_cascade = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("xml"));
         let detector: Box<dyn Detector> = if is_cascade {
+            if self.score.is_some() {
+                let what = format!("`--score` means nothing here: {shown} is a cascade");
+                return Err(Failure::new(what));
+            }
             let cascade = Cascade::read(path).map_err(Failure::new)?;
             let detector = CascadeDetector::new(cascade, CascadeSettings::default());
             Box::new(detector.map_err(|error| Failure::new(format!("{shown}: {error}")))?)
