@@ -173,6 +173,7 @@ fn what_is_wrong_is_said_with_the_way_out() {
         folder
             .session(&[
                 "camera named.onnx -s nowhere.gif --fast --format json --quiet",
+                "camera named.onnx -s nowhere.gif --save out.gif",
                 "camera named.onnx -s nothing --format json --quiet",
                 "camera named.onnx -s half.gif --format json --quiet",
                 "camera named.onnx -s wide.y4m --format json --quiet",

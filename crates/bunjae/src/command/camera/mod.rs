@@ -214,7 +214,10 @@ impl Camera {
         let (summary, error) =
             bunjae_camera::run(self.setup(finder, models, sinks, output), &control);
         let interrupted = interrupt::was_gentle();
-        report::print(&summary, comparing, output)?;
+        // To people there is nothing to report of a source that was never opened, but the error.
+        if output.is_json() || error.is_none() || !summary.source.is_empty() {
+            report::print(&summary, comparing, output)?;
+        }
         if let Some(error) = error {
             return Err(flow_failure(&error));
         }
