@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{all, figure, legend, missing, scrolled, swatch};
+use super::{all, figure, legend, missing, row_head, scrolled, swatch};
 use crate::chart::{Bar, bars};
 use crate::error::ReportError;
 use crate::form::trade_offs::{self, TradeOff, words};
@@ -83,13 +83,13 @@ pub(super) fn comparison(report: &Report, rows: &[Summary]) -> Option<Markup> {
             tbody {
                 @for ((at, row), model) in rows.iter().enumerate().zip(&report.models) {
                     tr {
-                        th scope="row" {
+                        (row_head(html! {
                             (swatch(at)) (row.model)
                             @if let Some(description) = &model.description {
                                 span class="sub" { (description) }
                             }
                             @if row.runs > 1 { span class="sub" { (row.runs) " seeds" } }
-                        }
+                        }))
                         @for &measure in &measures {
                             td { (cell(measure, row)) }
                         }
@@ -237,7 +237,7 @@ pub(super) fn timings(report: &Report) -> Option<Markup> {
             tbody {
                 @for (at, model, run, timing) in rows {
                     tr {
-                        th scope="row" { (swatch(at)) (model.name) }
+                        (row_head(html! { (swatch(at)) (model.name) }))
                         td { (run.seed.map_or("–".to_string(), |seed| seed.to_string())) }
                         td { (timing.engine) }
                         td { (timing.threads) }

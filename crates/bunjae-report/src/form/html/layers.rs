@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{figure, scrolled, swatch};
+use super::{figure, row_head, scrolled, swatch};
 use crate::chart::{Pair, pairs};
 use crate::error::ReportError;
 use crate::number::{bytes, percent, scaled, thousands};
@@ -134,7 +134,7 @@ fn table(model: &Model, cost: &Cost, before: &BTreeMap<&str, &Layer>) -> Markup 
                     tbody {
                         @for layer in &cost.layers {
                             tr {
-                                th scope="row" { (layer.name) }
+                                (row_head(html! { (layer.name) }))
                                 td class="text" { (layer.operator) }
                                 td { (shape(layer)) }
                                 td { (layer.channels.map_or(String::new(), thousands)) }

@@ -153,6 +153,12 @@ fn swatch(at: usize) -> Markup {
     html! { span class="swatch" style={ "background:var(--" (color) ")" } {} }
 }
 
+/// What a row is about, in a block of its own: as wide as the name, so that a narrow column does not
+/// break it, up to what the page allows.
+fn row_head(name: Markup) -> Markup {
+    html! { th scope="row" { span class="head" { (name) } } }
+}
+
 /// Which colour is whose.
 fn legend(names: &[(usize, &str)]) -> Markup {
     html! {

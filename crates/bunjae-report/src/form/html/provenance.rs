@@ -125,15 +125,25 @@ fn files(report: &Report) -> Option<Markup> {
                             },
                             None => { td class="text" { "–" } td { "–" } td class="text" { "–" } },
                         }
-                        td class="command" {
-                            @for command in &run.history { div { code { (command) } } }
-                        }
+                        td class="text" { (made_by(&run.history)) }
                     }
                 }
             }
         }
     };
     Some(scrolled("Models", "", table))
+}
+
+/// The commands that led to a file, folded away where there are several: written out they make a row
+/// so high that a phone shows nothing but its empty half.
+fn made_by(history: &[String]) -> Markup {
+    let commands = html! {
+        @for command in history { div class="command" { code { (command) } } }
+    };
+    match history.len() {
+        0 | 1 => commands,
+        count => html! { details { summary { (count) " commands" } (commands) } },
+    }
 }
 
 /// The machine and the programs.
