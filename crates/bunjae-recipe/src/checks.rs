@@ -16,11 +16,11 @@ pub(crate) fn unfit(input: &Input, stage: &Stage) -> Option<(String, Option<Stri
     let kind = stage.kind.name;
     let emit = stage.setting("emit").and_then(Argument::text).unwrap_or("model");
     match (input.wants, stage.kind.makes) {
-        (Wants::Data, Makes::Data)
+        (Wants::Data | Wants::Pictures, Makes::Data)
         | (Wants::Model, Makes::Model)
         | (Wants::Runnable, Makes::Model) => None,
         (Wants::Runnable, Makes::Compiled) if emit == "model" => None,
-        (Wants::Data, _) => Some((
+        (Wants::Data | Wants::Pictures, _) => Some((
             format!("makes no pictures: its kind is `{kind}`"),
             Some("pictures come from a folder or from `[generate.NAME]`".to_owned()),
         )),

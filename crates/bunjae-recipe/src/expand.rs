@@ -159,7 +159,9 @@ impl<'a> Expander<'a> {
             return Some(Found::Declaration(at));
         }
         let is_path = match input.wants {
-            Wants::Data => self.base.path(name, place).exists() || name.contains(['/', '\\']),
+            Wants::Data | Wants::Pictures => {
+                self.base.path(name, place).exists() || name.contains(['/', '\\'])
+            }
             Wants::Model | Wants::Runnable => {
                 name.ends_with(".onnx") || name.ends_with(".bunjae") || name.contains(['/', '\\'])
             }
@@ -222,13 +224,13 @@ impl<'a> Expander<'a> {
 
     fn file(&mut self, input: &Input, path: &Path, place: &Place) -> Vec<Source> {
         let what = match input.wants {
-            Wants::Data if path.is_dir() => None,
+            Wants::Data | Wants::Pictures if path.is_dir() => None,
             Wants::Data if path.is_file() => {
                 let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
                 let what = format!("{} is neither a folder nor a .csv manifest", path.display());
                 (!is_csv).then(|| Problem::new(place.clone(), what))
             }
-            Wants::Data => Some(missing(path, "folder", place)),
+            Wants::Data | Wants::Pictures => Some(missing(path, "folder", place)),
             Wants::Model | Wants::Runnable if path.is_file() => None,
             Wants::Model | Wants::Runnable => Some(missing(path, "file", place)),
         };
@@ -245,8 +247,7 @@ impl<'a> Expander<'a> {
         let grown = self.grown.iter().map(|grown| grown.stage.name.as_str());
         let names: Vec<&str> =
             self.declared.iter().map(|declared| declared.name.as_str()).chain(grown).collect();
-        let wants_data = input.wants == Wants::Data;
-        let what = match wants_data {
+        let what = match input.is_pictures() {
             true => {
                 let path = self.base.path(name, place);
                 format!("there is no folder {}, and no stage is called `{name}`", path.display())
@@ -256,7 +257,10 @@ impl<'a> Expander<'a> {
         let problem = Problem::new(place.clone(), what);
         let problem = match closest(name, names.iter().copied()) {
             Some(similar) => problem.hint(format!("did you mean `{similar}`?")),
-            None if wants_data => problem
+            None if input.wants == Wants::Pictures => {
+                problem.hint("`[generate.NAME]` makes pictures")
+            }
+            None if input.wants == Wants::Data => problem
                 .hint("`--set data=FOLDER` names another one; `[generate.NAME]` makes pictures"),
             None if self.base.architectures.contains(&name) => {
                 problem.hint(format!("`[new.{name}]` with `architecture = \"{name}\"` makes one"))

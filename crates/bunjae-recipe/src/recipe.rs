@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::schema::{Effect, Form, Input, Kind, Makes, Setting, Wants};
+use crate::schema::{Effect, Input, Kind, Makes, Setting, Wants};
 use crate::setting::Argument;
 use crate::value::Place;
 
@@ -147,12 +147,8 @@ impl Recipe {
                     // No text holds a control character that this could be taken for.
                     Argument::Texts(texts) => texts.join("\u{1f}"),
                     Argument::Paths(paths) => {
-                        let wanted = match setting.form {
-                            Form::Folders => Wanted::Pictures,
-                            _ => Wanted::File,
-                        };
                         let hashes: Result<Vec<String>, E> =
-                            paths.iter().map(|path| hash(wanted, path)).collect();
+                            paths.iter().map(|path| hash(Wanted::File, path)).collect();
                         hashes?.join(" ")
                     }
                 };
@@ -190,6 +186,7 @@ impl Wanted {
     fn of(wants: Wants) -> Wanted {
         match wants {
             Wants::Data => Wanted::Data,
+            Wants::Pictures => Wanted::Pictures,
             Wants::Model | Wants::Runnable => Wanted::File,
         }
     }

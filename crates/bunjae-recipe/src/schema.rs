@@ -57,8 +57,6 @@ pub enum Form {
     },
     /// A file; its contents count, not its name.
     File,
-    /// A list of folders with pictures.
-    Folders,
 }
 
 /// What a setting changes.
@@ -90,6 +88,8 @@ pub enum Wants {
     Runnable,
     /// Labelled pictures.
     Data,
+    /// A folder with pictures, whose labels do not count.
+    Pictures,
 }
 
 /// An input of a stage.
@@ -105,6 +105,13 @@ pub struct Input {
     pub together: bool,
     /// Whether a stage cannot do without. Of `teacher` and `teachers` one is needed.
     pub required: bool,
+}
+
+impl Input {
+    /// Whether it is pictures, with labels or without.
+    pub(crate) fn is_pictures(&self) -> bool {
+        matches!(self.wants, Wants::Data | Wants::Pictures)
+    }
 }
 
 /// What a stage makes.

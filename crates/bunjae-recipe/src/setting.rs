@@ -113,7 +113,7 @@ pub(crate) fn twice<'a>(
 }
 
 fn takes_list(form: Form) -> bool {
-    matches!(form, Form::Numbers { .. } | Form::Texts { .. } | Form::Folders)
+    matches!(form, Form::Numbers { .. } | Form::Texts { .. })
 }
 
 fn labelled(argument: Argument) -> Choice {
@@ -236,23 +236,6 @@ fn argument(setting: &Setting, value: &Value, base: Base<'_>) -> Result<Argument
             }
         }
         (Form::File, _) => Err(wrong("the name of a file")),
-        (Form::Folders, node) => {
-            let values = match node {
-                Node::List(values) => values.as_slice(),
-                _ => std::slice::from_ref(value),
-            };
-            let folder = |value: &Value| match &value.node {
-                Node::Text(text) => {
-                    let path = base.path(text, &value.place);
-                    match path.is_dir() {
-                        true => Ok(path),
-                        false => Err(missing(&path, "folder", &value.place)),
-                    }
-                }
-                _ => Err(wrong("a list of folders")),
-            };
-            values.iter().map(folder).collect::<Result<_, _>>().map(Argument::Paths)
-        }
     }
 }
 

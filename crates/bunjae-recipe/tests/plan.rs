@@ -233,6 +233,20 @@ fn teachers_are_asked_together_and_a_list_of_teacher_one_by_one() {
 }
 
 #[test]
+fn pictures_without_labels_are_made_by_a_stage_or_lie_in_a_folder() {
+    let recipe = recipe(
+        "data = '.'\n[generate.more]\nkind = 'prps'\n[new.base]\narchitecture = 'mask-base'\n\
+         [train.a]\nmodel = 'base'\n[distill.student]\nmodel = 'base'\nteacher = 'a'\n\
+         unlabelled = ['more', '.']\n",
+    );
+    let expected = "--unlabelled <more> --unlabelled tests/.";
+    assert!(command(&recipe, "student").contains(expected));
+    let needs = stage(&recipe, "student").needs();
+    let needed: Vec<&str> = needs.iter().map(|&at| &*recipe.stages[at].name).collect();
+    assert_eq!(needed, ["more", "base", "a"]);
+}
+
+#[test]
 fn a_setting_changes_the_keys_of_its_stage_and_of_what_follows() {
     let found = changed(&["distill.student.epochs=7"]);
     assert_eq!(

@@ -114,6 +114,13 @@ pub const KINDS: &[Kind] = &[
                 ..MODEL
             },
             DATA,
+            Input {
+                name: "unlabelled",
+                wants: Wants::Pictures,
+                option: Some("unlabelled"),
+                together: true,
+                required: false,
+            },
         ],
         settings: &[s::TRAINING, s::TEACHING, s::PICTURES, s::DISTILLING],
         inherits: Inherits::All,
@@ -212,7 +219,7 @@ impl Kind {
     pub fn takes_from_top(&self, key: &str) -> bool {
         // What is given by its place, and models, are said stage by stage.
         let is_shared = self.first.is_none_or(|first| first.name != key)
-            && (self.setting(key).is_some() || key == "data" && self.input(key).is_some());
+            && (self.setting(key).is_some() || self.input(key).is_some_and(Input::is_pictures));
         is_shared
             && match self.inherits {
                 Inherits::All => key != "classes",

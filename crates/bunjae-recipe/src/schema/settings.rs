@@ -159,7 +159,6 @@ pub(super) const DISTILLING: &[Setting] = &[
     setting("noise", from(0.0)),
     setting("hint", Form::Texts { example: "conv3=conv5", check: pair }),
     setting("hint-weight", from(0.0)),
-    setting("unlabelled", Form::Folders),
     setting("munge-times", count(1)),
     setting("munge-share", Form::Share),
     setting("munge-nearness", OVER_0),

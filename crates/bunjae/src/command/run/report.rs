@@ -211,6 +211,15 @@ impl Finished<'_> {
                 ..DataSet::default()
             });
         }
+        for (stage, _) in self.of_kind("distill") {
+            for source in stage.input("unlabelled") {
+                add(DataSet {
+                    role: "training, without labels".to_owned(),
+                    path: self.source_path(source),
+                    ..DataSet::default()
+                });
+            }
+        }
         for (stage, record) in self.of_kind("evaluate") {
             let report = &record.report;
             add(DataSet {
@@ -226,13 +235,16 @@ impl Finished<'_> {
     }
 
     fn data_path(&self, stage: &Stage) -> String {
-        match stage.input("data").first() {
-            Some(Source::File(path)) => path.display().to_string(),
-            Some(Source::Stage(at)) => {
+        stage.input("data").first().map(|source| self.source_path(source)).unwrap_or_default()
+    }
+
+    fn source_path(&self, source: &Source) -> String {
+        match source {
+            Source::File(path) => path.display().to_string(),
+            Source::Stage(at) => {
                 let (stages, keys) = (&self.plan.recipe.stages, &self.plan.keys);
                 made(self.work, &stages[*at], &keys[*at]).display().to_string()
             }
-            None => String::new(),
         }
     }
 }
