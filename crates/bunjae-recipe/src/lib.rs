@@ -112,11 +112,16 @@ fn plan(head: Head, declared: &[Declared], base: Base<'_>, problems: &mut Vec<Pr
             };
             let stages = found.iter().filter_map(|&at| recipe.stages.get(at));
             let is_model = |stage: &Stage| matches!(stage.kind.makes, schema::Makes::Model);
+            let group = |at: &usize| recipe.stages.get(*at).map(|stage| &stage.group);
+            let is_row = |one: &usize, other: &usize| group(one) == group(other);
             let problem = match found.as_slice() {
                 [] if !is_whole => continue,
                 [] => "no stage is called so",
                 _ if !stages.clone().all(is_model) => "this stage makes no model",
-                [_, _, ..] if key == "base" => "the base is one model, and these are several",
+                // Models that differ in their seed alone are one row.
+                [first, rest @ ..] if key == "base" && !rest.iter().all(|at| is_row(first, at)) => {
+                    "the base is one model, and these are several"
+                }
                 _ => {
                     if key == "base" {
                         wish.base = found.first().copied();

@@ -200,9 +200,12 @@ fn seeds_go_through_a_pipeline_pair_by_pair() {
         method = ["kd", "kd,at"]
         [evaluate.scores]
         model = ["teacher", "student"]
+        [report]
+        base = "teacher"
     "#;
     let recipe = recipe(text);
     assert_eq!(recipe.stages.len(), 3 + 3 + 6 + 9);
+    assert_eq!(recipe.report.base, recipe.named("teacher-seed1").first().copied());
     let student = stage(&recipe, "student-seed2-kd_at");
     assert_eq!(student.group, "student-kd_at");
     let teacher = recipe.named("teacher-seed2")[0];
