@@ -50,7 +50,7 @@ def head(parts):
     listed = ", ".join(f"{name} {versions[name]}" for name in versions if name != "numpy")
     return f"""# Latency beside other engines
 
-Written by [`scripts/latency`](../../scripts/latency/README.md), which measured every figure here in one
+Written by `scripts/latency`, which measured every figure here in one
 session on one machine. f32, batch 1.
 
 - Measured: {latency["started"]}, on the sources after commit `{machine["commit"]}`.
