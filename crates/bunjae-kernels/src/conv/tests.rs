@@ -365,6 +365,52 @@ fn depthwise_geometries(on: On) {
     }
 }
 
+#[test]
+fn a_convolution_that_clears_the_halo_leaves_zeros_all_around() {
+    let halo = Halo { top: 1, bottom: 2, left: 1, right: 1 };
+    let mut cleared = 0;
+    for isa in crate::IsaSet::available().iter() {
+        for form in [ConvForm::Pixel, ConvForm::Gemm, ConvForm::Channel] {
+            for (images, [ic, oc], [h, w]) in
+                [(1, [3, 5], [7, 7]), (2, [17, 13], [14, 14]), (2, [4, 70], [33, 40])]
+            {
+                let output = Planar::new(images, oc, h, w, halo);
+                // Rows as far apart as the output's, so that the pixel form runs over whole planes.
+                let input = Planar { halo: Halo::default(), ..Planar::new(images, ic, h, w, halo) };
+                let spec = ConvSpec { form: Some(form), ..ConvSpec::new(input, output, [1, 1]) };
+                let mut conv = Conv::new(spec, isa).unwrap();
+                assert_eq!(conv.clear_halo(halo), form != ConvForm::Channel, "{form:?}");
+                if form == ConvForm::Channel {
+                    continue;
+                }
+                let x = vec![1.0; input.len()];
+                let packed = conv.pack(&vec![1.0; ic * oc]).unwrap();
+                let inputs = ConvInputs {
+                    input: &x,
+                    weights: &packed,
+                    bias: None,
+                    slopes: None,
+                    residual: None,
+                };
+                let mut out = vec![f32::NAN; output.len()];
+                let mut workspace = vec![f32::NAN; conv.workspace_len()];
+                let mut scratch = vec![f32::NAN; conv.scratch_len()];
+                conv.run(&inputs, &mut out, &mut workspace, &mut scratch).unwrap();
+                let mut want = vec![f32::NAN; output.len()];
+                output.clear_halo(&mut want).unwrap();
+                // Between the halos of two planes there may be more room, which is nobody's.
+                for (at, (found, want)) in out.iter().zip(&want).enumerate() {
+                    assert!(*want != 0.0 || *found == 0.0, "{form:?} {isa} at {at}: {found}");
+                }
+                let pixels = out.iter().filter(|v| **v == ic as f32).count();
+                assert_eq!(pixels, images * oc * h * w);
+                cleared += 1;
+            }
+        }
+    }
+    assert!(cleared > 0);
+}
+
 /// The outputs that see a NaN are NaN, and no others.
 fn nan_stays_where_it_belongs(on: On) {
     let planar = Planar::new(1, 2, 9, 20, Halo::uniform(1));
