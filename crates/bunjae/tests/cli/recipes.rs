@@ -29,7 +29,7 @@ fn the_demo_needs_nothing_but_itself() {
 #[test]
 fn partial_discharge_needs_nothing_but_itself() {
     let stages = planned(&recipe("partial-discharge.toml"));
-    for name in ["teacher", "alone", "distilled", "scores-distilled", "speed"] {
+    for name in ["recorded", "teacher-seed1", "alone-seed2", "scores-distilled-seed3", "speed"] {
         assert!(stages.iter().any(|stage| stage == name), "{name} of {stages:?}");
     }
 }
