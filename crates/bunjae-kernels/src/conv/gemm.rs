@@ -12,42 +12,151 @@
 
 use std::ops::Range;
 
-use super::pixel::{LINE, PixelArgs, accumulate, finish_tile, max_nr, sized_entry};
-use super::plan::even_tiles;
+use super::pixel::{LINE, MAX_MR, PixelArgs, Sink, accumulate, finish_tile, max_nr, sized_entry};
+use super::plan::{MAX_TASKS, even_tiles, pixel_segments, task_target, tile_cost, tiles_cost};
+use super::run::RunView;
+use super::{Conv, ConvInputs, ConvSpec, Tail};
 use crate::isa::Isa;
+use crate::output::part;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
 /// Most vectors that are packed at once.
-pub(super) const MAX_GROUP: usize = 48;
+const MAX_GROUP: usize = 48;
+
+/// Division of the GEMM form.
+pub(super) struct GemmPlan {
+    /// Output channels of one group as tiles.
+    pub(super) blocks: Vec<Range<usize>>,
+    /// Positions of a row, gap included: the output's.
+    pub(super) row: usize,
+    /// Vectors of positions that are packed together.
+    pub(super) groups: Vec<Range<usize>>,
+    /// Vectors of the widest strip.
+    pub(super) nr: usize,
+    /// Parts of `groups` and of `blocks` that are tasks of their own.
+    pub(super) bands: usize,
+    pub(super) chunks: usize,
+    pack: Entry<PackArgs>,
+}
+
+/// Whether the GEMM form can compute this: pointwise, and everything that is stored or added has the
+/// same gaps between its rows.
+pub(super) fn suits_gemm(spec: &ConvSpec, isa: Isa) -> bool {
+    let row = gemm_row(spec);
+    spec.kernel == [1, 1]
+        && spec.padding == [0, 0]
+        && spec.halo_suffices()
+        && !spec.is_depthwise()
+        && spec.residual.is_none_or(|(r, _)| r.row_stride == row)
+        && match spec.tail {
+            Tail::Store => true,
+            Tail::MaxPool2 => false,
+            Tail::GlobalAverage => pixel_segments(spec, isa, row, true).0 <= MAX_GROUP,
+        }
+}
+
+/// Positions of a row of the GEMM form.
+fn gemm_row(spec: &ConvSpec) -> usize {
+    match spec.tail {
+        Tail::Store => spec.output.row_stride,
+        _ => spec.size[1],
+    }
+}
+
+/// The most channels of a tile of the GEMM form, and its relative time.
+fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
+    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
+    let channels = spec.group_outputs();
+    // Each product of a tile loads new lines of its strip, mostly from the second-level cache.
+    let tile = |nr: usize, mr: usize| tile_cost(nr, mr) + 0.75 * nr as f64;
+    (1..=MAX_MR.min(channels))
+        .filter(|cap| max_nr(isa, *cap) > 0)
+        .map(|cap| (cap, tiles_cost(isa, channels, cap, vectors, tile)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((1, f64::INFINITY))
+}
+
+pub(super) fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
+    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
+    let (cap, _) = gemm_cap(spec, isa);
+    let tiles = tiles_cost(isa, spec.group_outputs(), cap, vectors, tile_cost);
+    spec.k() as f64 * (tiles + 4.0 * vectors as f64)
+}
+
+/// Elements that are packed at once: a quarter of a second-level cache of 512 KiB.
+const PACKED_LEN: usize = 32 * 1024;
+
+/// Vectors that are packed at once even if they are more than that: the weights of all blocks pass by
+/// once per group.
+const MIN_GROUP: usize = 8;
+
+impl GemmPlan {
+    pub(super) fn new(spec: &ConvSpec, isa: Isa) -> GemmPlan {
+        let row = gemm_row(spec);
+        let (vectors, _) = pixel_segments(spec, isa, row, true);
+        let (cap, _) = gemm_cap(spec, isa);
+        let channels = spec.group_outputs();
+        let count = channels.div_ceil(cap);
+        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
+        let nr = max_nr(isa, cap);
+        let target = task_target(spec);
+        let groups: Vec<_> = if spec.tail == Tail::GlobalAverage {
+            std::iter::once(0..vectors).collect()
+        } else {
+            let fits = PACKED_LEN / (spec.k() * isa.lanes());
+            let size = fits.min(vectors / target).clamp(MIN_GROUP, MAX_GROUP);
+            let (units, count) = (vectors.div_ceil(nr), vectors.div_ceil(size));
+            let group = |g| {
+                let units = part(units, count, g);
+                units.start * nr..(units.end * nr).min(vectors)
+            };
+            (0..count).map(group).filter(|group| !group.is_empty()).collect()
+        };
+        let bands = target.min(groups.len());
+        // A few bands are shared well enough: better than to pack for several tasks.
+        let chunks = if bands >= 4 { 1 } else { target.div_ceil(bands).min(blocks.len()) };
+        GemmPlan { blocks, row, groups, nr, bands, chunks, pack: pack_strips(isa) }
+    }
+
+    /// Whether strips are packed before all else, for several tasks, or by each task for itself.
+    pub(super) fn packs_first(&self) -> bool {
+        self.chunks > 1
+    }
+
+    /// Vectors of positions.
+    pub(super) fn vectors(&self) -> usize {
+        self.groups.last().map_or(0, |group| group.end)
+    }
+}
 
 /// Planes between the one that is packed and the one that is fetched meanwhile.
 const AHEAD: usize = 8;
 
 /// Arguments of [`PackStrips`]: some vectors of pixels, of some channels.
-pub(super) struct PackArgs {
+struct PackArgs {
     /// Input at pixel (0, 0) of the first channel.
-    pub(super) input: *const f32,
-    pub(super) input_channel: usize,
+    input: *const f32,
+    input_channel: usize,
     /// Distances between vertically and horizontally neighbouring pixels.
-    pub(super) pixel_row: usize,
-    pub(super) pixel_column: usize,
+    pixel_row: usize,
+    pixel_column: usize,
     /// Rows and columns of the result.
-    pub(super) size: [usize; 2],
+    size: [usize; 2],
     /// Positions of a row, gap included.
-    pub(super) row: usize,
+    row: usize,
     /// Vectors of positions; at most [`MAX_GROUP`].
-    pub(super) vectors: Range<usize>,
+    vectors: Range<usize>,
     /// Vectors of the widest strip.
-    pub(super) nr: usize,
+    nr: usize,
     /// Channels that are packed here: which of the strips' products, all of which are `k`.
-    pub(super) channels: Range<usize>,
-    pub(super) k: usize,
+    channels: Range<usize>,
+    k: usize,
     /// The strips of these vectors: `k` times its vectors each.
-    pub(super) out: *mut f32,
+    out: *mut f32,
 }
 
 /// Copies pixels into strips. Positions in gaps become anything that is stored nowhere.
-pub(super) struct PackStrips;
+struct PackStrips;
 
 impl Body<PackArgs> for PackStrips {
     /// Reads whole vectors: up to `LANES - 1` elements past the last pixel.
@@ -150,12 +259,147 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for GemmTile<MR, NR> {
 }
 
 /// The instance of [`PackStrips`] for a path.
-pub(super) fn pack_strips(isa: Isa) -> Entry<PackArgs> {
+fn pack_strips(isa: Isa) -> Entry<PackArgs> {
     entry::<PackStrips, PackArgs>(isa)
 }
 
 /// The instance of [`GemmTile`] for a size within [`max_nr`].
-pub(super) fn gemm_tile(isa: Isa, mr: usize, nr: usize) -> Entry<PixelArgs> {
+fn gemm_tile(isa: Isa, mr: usize, nr: usize) -> Entry<PixelArgs> {
     debug_assert!(nr >= 1 && nr <= max_nr(isa, mr));
     sized_entry!(isa, mr, nr, GemmTile, PixelArgs)
+}
+
+impl Conv {
+    /// Parts of the channels of one image and group that are packed by tasks of their own.
+    pub(super) fn pack_parts(&self) -> usize {
+        (self.spec.k() / 64).clamp(1, MAX_TASKS)
+    }
+
+    /// Packs the strips of some channels of one image and group into `out`.
+    ///
+    /// # Safety
+    /// The input is readable; the strips have room; no other thread runs this task.
+    pub(super) unsafe fn pack_task(
+        &self,
+        plan: &GemmPlan,
+        task: usize,
+        inputs: &ConvInputs<'_>,
+        out: *mut f32,
+    ) {
+        let (outer, part_of) = (task / self.pack_parts(), task % self.pack_parts());
+        let channels = part(self.spec.k(), self.pack_parts(), part_of);
+        for group in &plan.groups {
+            let at = outer * self.packed_input_len(plan) + self.group_at(group);
+            let out = out.wrapping_add(at);
+            // SAFETY: passed on.
+            unsafe {
+                self.pack_group(plan, outer, group, channels.clone(), inputs.input.as_ptr(), out);
+            };
+        }
+    }
+
+    /// Where the strips of a group begin among those of their image.
+    fn group_at(&self, group: &Range<usize>) -> usize {
+        group.start * self.isa.lanes() * self.spec.k()
+    }
+
+    /// # Safety
+    /// As [`Conv::pack_task`]; `input` is the whole input, `out` the strips of the group.
+    unsafe fn pack_group(
+        &self,
+        plan: &GemmPlan,
+        outer: usize,
+        group: &Range<usize>,
+        channels: Range<usize>,
+        input: *const f32,
+        out: *mut f32,
+    ) {
+        let (image, first) = (outer / self.spec.groups, outer % self.spec.groups * self.spec.k());
+        let at = self.source.first
+            + image * self.source.image_stride
+            + (first + channels.start) * self.source.channel_stride;
+        let args = PackArgs {
+            input: input.wrapping_add(at),
+            input_channel: self.source.channel_stride,
+            pixel_row: self.source.pixel_row,
+            pixel_column: self.source.pixel_column,
+            size: self.spec.size,
+            row: plan.row,
+            vectors: group.clone(),
+            nr: plan.nr,
+            channels,
+            k: self.spec.k(),
+            out,
+        };
+        // SAFETY: passed on.
+        unsafe { (plan.pack)(&args) };
+    }
+
+    /// # Safety
+    /// Lengths are checked; no other thread runs this task.
+    pub(super) unsafe fn gemm_task(
+        &self,
+        plan: &GemmPlan,
+        task: usize,
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
+        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
+        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
+        let [oh, ow] = self.spec.size;
+        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let outputs = self.spec.group_outputs();
+        let positions = (oh - 1) * plan.row + ow;
+        let average = self.spec.tail == Tail::GlobalAverage;
+        for vectors in &plan.groups[part(plan.groups.len(), plan.bands, band)] {
+            let strips = if plan.packs_first() {
+                let at = outer * self.packed_input_len(plan) + self.group_at(vectors);
+                view.packed.wrapping_add(at)
+            } else {
+                let (input, out) = (view.source.as_ptr(), scratch.as_mut_ptr());
+                // SAFETY: scratch holds the largest group.
+                unsafe { self.pack_group(plan, outer, vectors, 0..k, input, out) };
+                scratch.as_ptr()
+            };
+            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
+                let to = self.addresses(view, image, group * outputs + block.start);
+                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+                let mut args = PixelArgs {
+                    input: strips,
+                    offsets: std::ptr::null(),
+                    k,
+                    weights: view.weights((group * outputs + block.start) * k),
+                    bias: to.bias,
+                    slopes: to.slopes,
+                    pixels: 0..0,
+                    out: if average { sums.as_mut_ptr() } else { to.out },
+                    out_channel: self.spec.output.channel_stride,
+                    residual: to.residual,
+                    residual_channel: to.residual_channel,
+                    mask: self.mask.as_ptr(),
+                    row: plan.row,
+                    sink: if average { Sink::Sum } else { Sink::Store },
+                    epilogue: self.epilogue,
+                    input_row: 0,
+                };
+                let mut next = vectors.start;
+                for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
+                    let end = next + size * tiles;
+                    args.pixels = next * lanes..(end * lanes).min(positions);
+                    // SAFETY: the strips are packed; the positions lie within output and residual,
+                    // whose rows have the plan's distance.
+                    unsafe { gemm_tile(self.isa, block.len(), size)(&args) };
+                    args.input = args.input.wrapping_add(size * tiles * lanes * k);
+                    next = end;
+                }
+                if average {
+                    self.store_means(&sums, block.len(), &to);
+                }
+                let ends = [vectors.start == 0, vectors.end == plan.vectors()];
+                // SAFETY: passed on.
+                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
+            }
+        }
+    }
 }

@@ -44,10 +44,11 @@ use crate::packing::Packing;
 use crate::planar::{Halo, Planar, TAIL};
 use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
+use gemm::GemmPlan;
 use pixel::MAX_TILE;
 use plan::{
-    ChannelPlan, DepthwisePlan, GemmPlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates,
-    row_of, wants_phases,
+    ChannelPlan, DepthwisePlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates, row_of,
+    wants_phases,
 };
 use run::RunView;
 use source::{CopyArgs, CopyPlane, Source};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
 use super::depthwise::{DepthwiseArgs, depthwise_rows};
-use super::gemm::{MAX_GROUP, PackArgs, pack_strips};
+use super::gemm::{GemmPlan, gemm_estimate, suits_gemm};
 use super::pixel::{MAX_MR, max_nr, max_pool_mr};
 use super::source::{PaddedCopy, Source};
 use super::winograd::{
@@ -70,22 +70,6 @@ pub(super) struct ChannelPlan {
     pub(super) pixel_offsets: Vec<isize>,
     pub(super) bands: usize,
     pub(super) store: Entry<ChannelStoreArgs>,
-}
-
-/// Division of the GEMM form.
-pub(super) struct GemmPlan {
-    /// Output channels of one group as tiles.
-    pub(super) blocks: Vec<Range<usize>>,
-    /// Positions of a row, gap included: the output's.
-    pub(super) row: usize,
-    /// Vectors of positions that are packed together.
-    pub(super) groups: Vec<Range<usize>>,
-    /// Vectors of the widest strip.
-    pub(super) nr: usize,
-    /// Parts of `groups` and of `blocks` that are tasks of their own.
-    pub(super) bands: usize,
-    pub(super) chunks: usize,
-    pub(super) pack: Entry<PackArgs>,
 }
 
 /// Division of the depthwise form: a task is some input planes with all their outputs.
@@ -157,7 +141,7 @@ pub(super) fn pixel_cost(
 }
 
 /// The sum of `tile(vectors, channels)` over all tiles of one segment.
-fn tiles_cost(
+pub(super) fn tiles_cost(
     isa: Isa,
     channels: usize,
     cap: usize,
@@ -275,50 +259,6 @@ fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
         + copy_cost(copied, isa)
 }
 
-/// Whether the GEMM form can compute this: pointwise, and everything that is stored or added has the
-/// same gaps between its rows.
-fn suits_gemm(spec: &ConvSpec, isa: Isa) -> bool {
-    let row = gemm_row(spec);
-    spec.kernel == [1, 1]
-        && spec.padding == [0, 0]
-        && spec.halo_suffices()
-        && !spec.is_depthwise()
-        && spec.residual.is_none_or(|(r, _)| r.row_stride == row)
-        && match spec.tail {
-            Tail::Store => true,
-            Tail::MaxPool2 => false,
-            Tail::GlobalAverage => pixel_segments(spec, isa, row, true).0 <= MAX_GROUP,
-        }
-}
-
-/// Positions of a row of the GEMM form.
-fn gemm_row(spec: &ConvSpec) -> usize {
-    match spec.tail {
-        Tail::Store => spec.output.row_stride,
-        _ => spec.size[1],
-    }
-}
-
-/// The most channels of a tile of the GEMM form, and its relative time.
-fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
-    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let channels = spec.group_outputs();
-    // Each product of a tile loads new lines of its strip, mostly from the second-level cache.
-    let tile = |nr: usize, mr: usize| tile_cost(nr, mr) + 0.75 * nr as f64;
-    (1..=MAX_MR.min(channels))
-        .filter(|cap| max_nr(isa, *cap) > 0)
-        .map(|cap| (cap, tiles_cost(isa, channels, cap, vectors, tile)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((1, f64::INFINITY))
-}
-
-fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
-    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let (cap, _) = gemm_cap(spec, isa);
-    let tiles = tiles_cost(isa, spec.group_outputs(), cap, vectors, tile_cost);
-    spec.k() as f64 * (tiles + 4.0 * vectors as f64)
-}
-
 /// Elements that a second-level cache of 512 KiB holds.
 const CACHED_LEN: usize = 128 * 1024;
 
@@ -395,52 +335,6 @@ impl PixelPlan {
 
 /// Elements of input that a strip may have: half of a first-level cache of 32 KiB.
 const STRIP_LEN: usize = 4096;
-
-/// Elements that are packed at once: a quarter of a second-level cache of 512 KiB.
-const PACKED_LEN: usize = 32 * 1024;
-
-/// Vectors that are packed at once even if they are more than that: the weights of all blocks pass by
-/// once per group.
-const MIN_GROUP: usize = 8;
-
-impl GemmPlan {
-    pub(super) fn new(spec: &ConvSpec, isa: Isa) -> GemmPlan {
-        let row = gemm_row(spec);
-        let (vectors, _) = pixel_segments(spec, isa, row, true);
-        let (cap, _) = gemm_cap(spec, isa);
-        let channels = spec.group_outputs();
-        let count = channels.div_ceil(cap);
-        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
-        let nr = max_nr(isa, cap);
-        let target = task_target(spec);
-        let groups: Vec<_> = if spec.tail == Tail::GlobalAverage {
-            std::iter::once(0..vectors).collect()
-        } else {
-            let fits = PACKED_LEN / (spec.k() * isa.lanes());
-            let size = fits.min(vectors / target).clamp(MIN_GROUP, MAX_GROUP);
-            let (units, count) = (vectors.div_ceil(nr), vectors.div_ceil(size));
-            let group = |g| {
-                let units = part(units, count, g);
-                units.start * nr..(units.end * nr).min(vectors)
-            };
-            (0..count).map(group).filter(|group| !group.is_empty()).collect()
-        };
-        let bands = target.min(groups.len());
-        // A few bands are shared well enough: better than to pack for several tasks.
-        let chunks = if bands >= 4 { 1 } else { target.div_ceil(bands).min(blocks.len()) };
-        GemmPlan { blocks, row, groups, nr, bands, chunks, pack: pack_strips(isa) }
-    }
-
-    /// Whether strips are packed before all else, for several tasks, or by each task for itself.
-    pub(super) fn packs_first(&self) -> bool {
-        self.chunks > 1
-    }
-
-    /// Vectors of positions.
-    pub(super) fn vectors(&self) -> usize {
-        self.groups.last().map_or(0, |group| group.end)
-    }
-}
 
 impl DepthwisePlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {

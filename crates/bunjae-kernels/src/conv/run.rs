@@ -4,22 +4,19 @@ use std::ops::Range;
 
 use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
 use super::depthwise::DepthwiseArgs;
-use super::gemm::{PackArgs, gemm_tile};
 use super::pixel::{
     MAX_MR, PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile,
 };
-use super::plan::{
-    ChannelPlan, DepthwisePlan, GemmPlan, PixelPlan, WinogradPlan, even_tiles, row_of,
-};
+use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles, row_of};
 use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
-use super::{Conv, ConvInputs, MAX_TASKS, Tail};
+use super::{Conv, ConvInputs, Tail};
 use crate::output::{Output, part};
 use crate::simd::MAX_LANES;
 
 impl Conv {
     /// Pointers to the parameters of output channel `channel` (over all groups) and to the
     /// residual and output at (image, channel, row 0).
-    fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
+    pub(super) fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
         let at = |slice: Option<&[f32]>, index: usize| {
             slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(index))
         };
@@ -156,146 +153,13 @@ impl Conv {
         }
     }
 
-    /// Parts of the channels of one image and group that are packed by tasks of their own.
-    pub(super) fn pack_parts(&self) -> usize {
-        (self.spec.k() / 64).clamp(1, MAX_TASKS)
-    }
-
-    /// Packs the strips of some channels of one image and group into `out`.
-    ///
-    /// # Safety
-    /// The input is readable; the strips have room; no other thread runs this task.
-    pub(super) unsafe fn pack_task(
-        &self,
-        plan: &GemmPlan,
-        task: usize,
-        inputs: &ConvInputs<'_>,
-        out: *mut f32,
-    ) {
-        let (outer, part_of) = (task / self.pack_parts(), task % self.pack_parts());
-        let channels = part(self.spec.k(), self.pack_parts(), part_of);
-        for group in &plan.groups {
-            let at = outer * self.packed_input_len(plan) + self.group_at(group);
-            let out = out.wrapping_add(at);
-            // SAFETY: passed on.
-            unsafe {
-                self.pack_group(plan, outer, group, channels.clone(), inputs.input.as_ptr(), out);
-            };
-        }
-    }
-
-    /// Where the strips of a group begin among those of their image.
-    fn group_at(&self, group: &Range<usize>) -> usize {
-        group.start * self.isa.lanes() * self.spec.k()
-    }
-
-    /// # Safety
-    /// As [`Conv::pack_task`]; `input` is the whole input, `out` the strips of the group.
-    unsafe fn pack_group(
-        &self,
-        plan: &GemmPlan,
-        outer: usize,
-        group: &Range<usize>,
-        channels: Range<usize>,
-        input: *const f32,
-        out: *mut f32,
-    ) {
-        let (image, first) = (outer / self.spec.groups, outer % self.spec.groups * self.spec.k());
-        let at = self.source.first
-            + image * self.source.image_stride
-            + (first + channels.start) * self.source.channel_stride;
-        let args = PackArgs {
-            input: input.wrapping_add(at),
-            input_channel: self.source.channel_stride,
-            pixel_row: self.source.pixel_row,
-            pixel_column: self.source.pixel_column,
-            size: self.spec.size,
-            row: plan.row,
-            vectors: group.clone(),
-            nr: plan.nr,
-            channels,
-            k: self.spec.k(),
-            out,
-        };
-        // SAFETY: passed on.
-        unsafe { (plan.pack)(&args) };
-    }
-
-    /// # Safety
-    /// Lengths are checked; no other thread runs this task.
-    pub(super) unsafe fn gemm_task(
-        &self,
-        plan: &GemmPlan,
-        task: usize,
-        view: &RunView<'_>,
-        scratch: &mut [f32],
-    ) {
-        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
-        let [oh, ow] = self.spec.size;
-        let (k, lanes) = (self.spec.k(), self.isa.lanes());
-        let outputs = self.spec.group_outputs();
-        let positions = (oh - 1) * plan.row + ow;
-        let average = self.spec.tail == Tail::GlobalAverage;
-        for vectors in &plan.groups[part(plan.groups.len(), plan.bands, band)] {
-            let strips = if plan.packs_first() {
-                let at = outer * self.packed_input_len(plan) + self.group_at(vectors);
-                view.packed.wrapping_add(at)
-            } else {
-                let (input, out) = (view.source.as_ptr(), scratch.as_mut_ptr());
-                // SAFETY: scratch holds the largest group.
-                unsafe { self.pack_group(plan, outer, vectors, 0..k, input, out) };
-                scratch.as_ptr()
-            };
-            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
-                let to = self.addresses(view, image, group * outputs + block.start);
-                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
-                let mut args = PixelArgs {
-                    input: strips,
-                    offsets: std::ptr::null(),
-                    k,
-                    weights: view.weights((group * outputs + block.start) * k),
-                    bias: to.bias,
-                    slopes: to.slopes,
-                    pixels: 0..0,
-                    out: if average { sums.as_mut_ptr() } else { to.out },
-                    out_channel: self.spec.output.channel_stride,
-                    residual: to.residual,
-                    residual_channel: to.residual_channel,
-                    mask: self.mask.as_ptr(),
-                    row: plan.row,
-                    sink: if average { Sink::Sum } else { Sink::Store },
-                    epilogue: self.epilogue,
-                    input_row: 0,
-                };
-                let mut next = vectors.start;
-                for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
-                    let end = next + size * tiles;
-                    args.pixels = next * lanes..(end * lanes).min(positions);
-                    // SAFETY: the strips are packed; the positions lie within output and residual,
-                    // whose rows have the plan's distance.
-                    unsafe { gemm_tile(self.isa, block.len(), size)(&args) };
-                    args.input = args.input.wrapping_add(size * tiles * lanes * k);
-                    next = end;
-                }
-                if average {
-                    self.store_means(&sums, block.len(), &to);
-                }
-                let ends = [vectors.start == 0, vectors.end == plan.vectors()];
-                // SAFETY: passed on.
-                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
-            }
-        }
-    }
-
     /// Writes the zeros around some output channels, if that is asked for ([`Conv::clear_halo`]):
     /// with the end of a plane all up to the next one, with the beginning those before the first.
     ///
     /// # Safety
     /// Lengths are checked; no other thread runs the task that has computed these `ends` of the
     /// channels.
-    unsafe fn clear_around(
+    pub(super) unsafe fn clear_around(
         &self,
         image: usize,
         first: usize,
@@ -329,7 +193,7 @@ impl Conv {
     }
 
     /// Stores the means of some channels, whose sums are in one vector each.
-    fn store_means(&self, sums: &[f32], channels: usize, to: &Addresses) {
+    pub(super) fn store_means(&self, sums: &[f32], channels: usize, to: &Addresses) {
         let pixels = (self.spec.size[0] * self.spec.size[1]) as f32;
         for (c, sums) in sums.chunks_exact(self.isa.lanes()).take(channels).enumerate() {
             let mean = pairwise_sum(sums) / pixels;
@@ -625,18 +489,18 @@ pub(super) struct RunView<'a> {
 }
 
 impl RunView<'_> {
-    fn weights(&self, index: usize) -> *const f32 {
+    pub(super) fn weights(&self, index: usize) -> *const f32 {
         self.inputs.weights.as_ptr().wrapping_add(index)
     }
 }
 
-struct Addresses {
-    bias: *const f32,
-    slopes: *const f32,
-    residual: *const f32,
-    residual_channel: usize,
-    residual_row: usize,
-    out: *mut f32,
+pub(super) struct Addresses {
+    pub(super) bias: *const f32,
+    pub(super) slopes: *const f32,
+    pub(super) residual: *const f32,
+    pub(super) residual_channel: usize,
+    pub(super) residual_row: usize,
+    pub(super) out: *mut f32,
 }
 
 /// Sum in a fixed pairwise order.
