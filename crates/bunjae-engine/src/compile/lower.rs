@@ -535,9 +535,9 @@ struct Shelf {
     len: usize,
 }
 
-/// Shelves for pictures with borders that no step clears, the smallest first, as long as all of them together take no
-/// more than `budget` bytes; pictures that are loaded before the first step always get one, as no step could
-/// clear them.
+/// Shelves for pictures with borders that no convolution clears, the smallest first, as long as all of
+/// them together take no more than `budget` bytes; pictures that are loaded before the first step
+/// always get one, as no step could clear them.
 fn shelves(
     buffers: &[Buffer],
     lifetimes: &[Lifetime],

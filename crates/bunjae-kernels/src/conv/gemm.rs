@@ -12,8 +12,11 @@
 
 use std::ops::Range;
 
-use super::pixel::{LINE, MAX_MR, PixelArgs, Sink, accumulate, finish_tile, max_nr, sized_entry};
-use super::plan::{MAX_TASKS, even_tiles, pixel_segments, task_target, tile_cost, tiles_cost};
+use super::pixel::{LINE, PixelArgs, accumulate, finish_tile, max_nr, sized_entry};
+use super::plan::{
+    MAX_TASKS, blocks_of, cheapest_cap, even_tiles, pixel_segments, task_target, tile_cost,
+    tiles_cost,
+};
 use super::run::RunView;
 use super::{Conv, ConvInputs, ConvSpec, Tail};
 use crate::isa::Isa;
@@ -27,8 +30,6 @@ const MAX_GROUP: usize = 48;
 pub(super) struct GemmPlan {
     /// Output channels of one group as tiles.
     pub(super) blocks: Vec<Range<usize>>,
-    /// Positions of a row, gap included: the output's.
-    pub(super) row: usize,
     /// Vectors of positions that are packed together.
     pub(super) groups: Vec<Range<usize>>,
     /// Vectors of the widest strip.
@@ -55,30 +56,27 @@ pub(super) fn suits_gemm(spec: &ConvSpec, isa: Isa) -> bool {
         }
 }
 
-/// Positions of a row of the GEMM form.
-fn gemm_row(spec: &ConvSpec) -> usize {
+/// Positions of a row of the GEMM form, gap included: the output's.
+pub(super) fn gemm_row(spec: &ConvSpec) -> usize {
     match spec.tail {
         Tail::Store => spec.output.row_stride,
         _ => spec.size[1],
     }
 }
 
-/// The most channels of a tile of the GEMM form, and its relative time.
-fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
+/// The most channels of a tile of the GEMM form.
+fn gemm_cap(spec: &ConvSpec, isa: Isa) -> usize {
     let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
     let channels = spec.group_outputs();
     // Each product of a tile loads new lines of its strip, mostly from the second-level cache.
     let tile = |nr: usize, mr: usize| tile_cost(nr, mr) + 0.75 * nr as f64;
-    (1..=MAX_MR.min(channels))
-        .filter(|cap| max_nr(isa, *cap) > 0)
-        .map(|cap| (cap, tiles_cost(isa, channels, cap, vectors, tile)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((1, f64::INFINITY))
+    cheapest_cap(isa, channels, |cap| tiles_cost(isa, channels, cap, vectors, tile)).0
 }
 
+/// Relative time of the GEMM form: tiles, and what packing costs per vector.
 pub(super) fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let (cap, _) = gemm_cap(spec, isa);
+    let cap = gemm_cap(spec, isa);
     let tiles = tiles_cost(isa, spec.group_outputs(), cap, vectors, tile_cost);
     spec.k() as f64 * (tiles + 4.0 * vectors as f64)
 }
@@ -92,12 +90,9 @@ const MIN_GROUP: usize = 8;
 
 impl GemmPlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa) -> GemmPlan {
-        let row = gemm_row(spec);
-        let (vectors, _) = pixel_segments(spec, isa, row, true);
-        let (cap, _) = gemm_cap(spec, isa);
-        let channels = spec.group_outputs();
-        let count = channels.div_ceil(cap);
-        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
+        let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
+        let cap = gemm_cap(spec, isa);
+        let blocks = blocks_of(spec.group_outputs(), cap);
         let nr = max_nr(isa, cap);
         let target = task_target(spec);
         let groups: Vec<_> = if spec.tail == Tail::GlobalAverage {
@@ -115,7 +110,7 @@ impl GemmPlan {
         let bands = target.min(groups.len());
         // A few bands are shared well enough: better than to pack for several tasks.
         let chunks = if bands >= 4 { 1 } else { target.div_ceil(bands).min(blocks.len()) };
-        GemmPlan { blocks, row, groups, nr, bands, chunks, pack: pack_strips(isa) }
+        GemmPlan { blocks, groups, nr, bands, chunks, pack: pack_strips(isa) }
     }
 
     /// Whether strips are packed before all else, for several tasks, or by each task for itself.
@@ -172,16 +167,15 @@ impl Body<PackArgs> for PackStrips {
             // whole vectors of them are readable. The strips have room for all products.
             unsafe {
                 let from = if dense {
-                    plane.wrapping_add(first)
+                    let from = plane.wrapping_add(first);
+                    for at in (0..count * l).step_by(LINE) {
+                        S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
+                    }
+                    from
                 } else {
                     gather_rows::<S>(a, plane, &mut line[..count * l]);
                     line.as_ptr()
                 };
-                if dense {
-                    for at in (0..count * l).step_by(LINE) {
-                        S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
-                    }
-                }
                 let mut done = 0;
                 for (size, strips) in even_tiles(count, a.nr) {
                     for _ in 0..strips {
@@ -324,7 +318,7 @@ impl Conv {
             pixel_row: self.source.pixel_row,
             pixel_column: self.source.pixel_column,
             size: self.spec.size,
-            row: plan.row,
+            row: self.row,
             vectors: group.clone(),
             nr: plan.nr,
             channels,
@@ -344,15 +338,13 @@ impl Conv {
         view: &RunView<'_>,
         scratch: &mut [f32],
     ) {
-        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
+        let share = self.share(task, plan.bands, plan.chunks);
+        let outer = share.image * self.spec.groups + share.group;
+        let blocks = &plan.blocks[part(plan.blocks.len(), plan.chunks, share.chunk)];
         let [oh, ow] = self.spec.size;
         let (k, lanes) = (self.spec.k(), self.isa.lanes());
-        let outputs = self.spec.group_outputs();
-        let positions = (oh - 1) * plan.row + ow;
-        let average = self.spec.tail == Tail::GlobalAverage;
-        for vectors in &plan.groups[part(plan.groups.len(), plan.bands, band)] {
+        let positions = (oh - 1) * self.row + ow;
+        for vectors in &plan.groups[part(plan.groups.len(), plan.bands, share.band)] {
             let strips = if plan.packs_first() {
                 let at = outer * self.packed_input_len(plan) + self.group_at(vectors);
                 view.packed.wrapping_add(at)
@@ -362,43 +354,20 @@ impl Conv {
                 unsafe { self.pack_group(plan, outer, vectors, 0..k, input, out) };
                 scratch.as_ptr()
             };
-            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
-                let to = self.addresses(view, image, group * outputs + block.start);
-                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
-                let mut args = PixelArgs {
-                    input: strips,
-                    offsets: std::ptr::null(),
-                    k,
-                    weights: view.weights((group * outputs + block.start) * k),
-                    bias: to.bias,
-                    slopes: to.slopes,
-                    pixels: 0..0,
-                    out: if average { sums.as_mut_ptr() } else { to.out },
-                    out_channel: self.spec.output.channel_stride,
-                    residual: to.residual,
-                    residual_channel: to.residual_channel,
-                    mask: self.mask.as_ptr(),
-                    row: plan.row,
-                    sink: if average { Sink::Sum } else { Sink::Store },
-                    epilogue: self.epilogue,
-                    input_row: 0,
-                };
-                let mut next = vectors.start;
-                for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
-                    let end = next + size * tiles;
-                    args.pixels = next * lanes..(end * lanes).min(positions);
-                    // SAFETY: the strips are packed; the positions lie within output and residual,
-                    // whose rows have the plan's distance.
-                    unsafe { gemm_tile(self.isa, block.len(), size)(&args) };
-                    args.input = args.input.wrapping_add(size * tiles * lanes * k);
-                    next = end;
-                }
-                if average {
-                    self.store_means(&sums, block.len(), &to);
-                }
-                let ends = [vectors.start == 0, vectors.end == plan.vectors()];
-                // SAFETY: passed on.
-                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
+            let ends = [vectors.start == 0, vectors.end == plan.vectors()];
+            // SAFETY: the strips are packed; the positions lie within output and residual, whose rows
+            // have that distance.
+            unsafe {
+                self.over_blocks(blocks, &share, strips, ends, view, |args, mr, _| {
+                    let mut next = vectors.start;
+                    for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
+                        let end = next + size * tiles;
+                        args.pixels = next * lanes..(end * lanes).min(positions);
+                        gemm_tile(self.isa, mr, size)(args);
+                        args.input = args.input.wrapping_add(size * tiles * lanes * k);
+                        next = end;
+                    }
+                });
             }
         }
     }

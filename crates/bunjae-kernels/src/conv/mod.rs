@@ -44,7 +44,7 @@ use crate::packing::Packing;
 use crate::planar::{Halo, Planar, TAIL};
 use crate::simd::{Entry, entry};
 use epilogue::Epilogue;
-use gemm::GemmPlan;
+use gemm::{GemmPlan, gemm_row};
 use pixel::MAX_TILE;
 use plan::{
     ChannelPlan, DepthwisePlan, MAX_TASKS, PixelPlan, Plan, WinogradPlan, estimates, row_of,
@@ -220,6 +220,8 @@ pub struct Conv {
     epilogue: Epilogue,
     /// `mask[p]` is all ones for positions inside a row of the output, zero in the gap.
     mask: Vec<f32>,
+    /// Positions of a row, gap included, where the form counts pixels through.
+    row: usize,
     zeros: Vec<f32>,
     plan: Plan,
     packing: Packing,
@@ -258,7 +260,7 @@ impl Conv {
         };
         let residual = spec.residual.map(|(_, at)| at);
         let row = match &plan {
-            Plan::Gemm(plan) => plan.row,
+            Plan::Gemm(_) => gemm_row(&spec),
             _ => row_of(&spec, &source),
         };
         let inside = f32::from_bits(u32::MAX);
@@ -270,6 +272,7 @@ impl Conv {
             offsets: source.offsets(spec.group_inputs()),
             epilogue: Epilogue::new(spec.activation.fused(), residual, isa),
             mask,
+            row,
             zeros: vec![0.0; spec.output.channels],
             packing: plan.packing(&spec, isa),
             cleared: None,

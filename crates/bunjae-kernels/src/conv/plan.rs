@@ -179,13 +179,25 @@ pub(super) fn runs_flat(spec: &ConvSpec, pixel_row: usize) -> bool {
     }
 }
 
-pub(super) fn best_cap(spec: &ConvSpec, isa: Isa, vectors: usize, segments: usize) -> (usize, f64) {
-    let channels = spec.group_outputs();
+/// The most channels of a tile that cost least, and what they cost.
+pub(super) fn cheapest_cap(isa: Isa, channels: usize, cost: impl Fn(usize) -> f64) -> (usize, f64) {
     (1..=MAX_MR.min(channels))
         .filter(|cap| max_nr(isa, *cap) > 0)
-        .map(|cap| (cap, pixel_cost(isa, channels, cap, vectors, segments)))
+        .map(|cap| (cap, cost(cap)))
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap_or((1, f64::INFINITY))
+}
+
+/// [`cheapest_cap`] of the pixel form.
+pub(super) fn best_cap(spec: &ConvSpec, isa: Isa, vectors: usize, segments: usize) -> (usize, f64) {
+    let channels = spec.group_outputs();
+    cheapest_cap(isa, channels, |cap| pixel_cost(isa, channels, cap, vectors, segments))
+}
+
+/// Channels in as few blocks of at most `cap` as there can be, all nearly the same size.
+pub(super) fn blocks_of(channels: usize, cap: usize) -> Vec<Range<usize>> {
+    let count = channels.div_ceil(cap);
+    (0..count).map(|block| part(channels, count, block)).collect()
 }
 
 /// Estimated relative time of each form that can compute `spec`, fastest first: the vector
@@ -304,8 +316,7 @@ impl PixelPlan {
             Tail::MaxPool2 => max_pool_mr(isa),
             _ => best_cap(spec, isa, vectors, segments).0,
         };
-        let count = channels.div_ceil(cap);
-        let blocks: Vec<_> = (0..count).map(|b| part(channels, count, b)).collect();
+        let blocks = blocks_of(channels, cap);
         let target = task_target(spec);
         // A band holds at least a few tiles, so that the weights of a block, which are read again
         // for each band, are used often enough.
@@ -387,12 +398,12 @@ impl WinogradPlan {
         let vectors = tiles(bands).div_ceil(isa.lanes());
         let cap = best_cap(spec, isa, vectors, 1).0;
         let channels = spec.output.channels;
-        let count = channels.div_ceil(cap);
+        let blocks = blocks_of(channels, cap);
         let row = tiles(bands).next_multiple_of(isa.lanes());
         WinogradPlan {
-            blocks: (0..count).map(|b| part(channels, count, b)).collect(),
+            chunks: if divide { 2.min(blocks.len()) } else { 1 },
+            blocks,
             bands,
-            chunks: if divide { 2.min(count) } else { 1 },
             across,
             down,
             row,

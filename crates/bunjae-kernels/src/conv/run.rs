@@ -7,7 +7,7 @@ use super::depthwise::DepthwiseArgs;
 use super::pixel::{
     MAX_MR, PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile,
 };
-use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles, row_of};
+use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles};
 use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
 use super::{Conv, ConvInputs, Tail};
 use crate::output::{Output, part};
@@ -16,7 +16,7 @@ use crate::simd::MAX_LANES;
 impl Conv {
     /// Pointers to the parameters of output channel `channel` (over all groups) and to the
     /// residual and output at (image, channel, row 0).
-    pub(super) fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
+    fn addresses(&self, view: &RunView<'_>, image: usize, channel: usize) -> Addresses {
         let at = |slice: Option<&[f32]>, index: usize| {
             slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(index))
         };
@@ -41,49 +41,81 @@ impl Conv {
         view.source.as_ptr().wrapping_add(index)
     }
 
+    /// Which part of the work a task is, of so many bands and chunks per image and group.
+    pub(super) fn share(&self, task: usize, bands: usize, chunks: usize) -> Share {
+        let (outer, inner) = (task / (bands * chunks), task % (bands * chunks));
+        Share {
+            image: outer / self.spec.groups,
+            group: outer % self.spec.groups,
+            chunk: inner / bands,
+            band: inner % bands,
+        }
+    }
+
     /// # Safety
     /// Lengths are checked; no other thread runs this task.
     pub(super) unsafe fn pixel_task(&self, plan: &PixelPlan, task: usize, view: &RunView<'_>) {
-        let (outer, inner) = (task / (plan.bands * plan.chunks), task % (plan.bands * plan.chunks));
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (chunk, band) = (inner / plan.bands, inner % plan.bands);
-        let k = self.spec.k();
-        let outputs = self.spec.group_outputs();
-        let input = self.input_pointer(view, image, group * self.spec.group_inputs());
-        let average = self.spec.tail == Tail::GlobalAverage;
-        let units = part(plan.units, plan.bands, band);
+        let share = self.share(task, plan.bands, plan.chunks);
+        let blocks = &plan.blocks[part(plan.blocks.len(), plan.chunks, share.chunk)];
+        let input = self.input_pointer(view, share.image, share.group * self.spec.group_inputs());
+        let units = part(plan.units, plan.bands, share.band);
         for strip in units.clone().step_by(plan.strip) {
             let strip = strip..(strip + plan.strip).min(units.end);
-            for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
-                let to = self.addresses(view, image, group * outputs + block.start);
-                let mut sums = [0.0f32; MAX_MR * MAX_LANES];
-                let mut args = PixelArgs {
-                    input,
-                    offsets: self.offsets.as_ptr(),
-                    k,
-                    weights: view.weights((group * outputs + block.start) * k),
-                    bias: to.bias,
-                    slopes: to.slopes,
-                    pixels: 0..0,
-                    out: if average { sums.as_mut_ptr() } else { to.out },
-                    out_channel: self.spec.output.channel_stride,
-                    residual: to.residual,
-                    residual_channel: to.residual_channel,
-                    mask: self.mask.as_ptr(),
-                    row: row_of(&self.spec, &self.source),
-                    sink: if average { Sink::Sum } else { Sink::Store },
-                    epilogue: self.epilogue,
-                    input_row: self.source.pixel_row,
-                };
-                // SAFETY: passed on.
-                unsafe { self.pixel_strip(plan, strip.clone(), block.len(), &to, &mut args) };
-                let ends = [strip.start == 0, strip.end == plan.units];
-                // SAFETY: passed on.
-                unsafe { self.clear_around(image, group * outputs, block, ends, view) };
-                if average {
-                    self.store_means(&sums, block.len(), &to);
-                }
+            let ends = [strip.start == 0, strip.end == plan.units];
+            // SAFETY: passed on.
+            unsafe {
+                self.over_blocks(blocks, &share, input, ends, view, |args, mr, to| {
+                    self.pixel_strip(plan, strip.clone(), mr, to, args);
+                });
             }
+        }
+    }
+
+    /// Has `run` compute some pixels of each block of output channels, given its arguments at the
+    /// plane's first pixel and the number of its channels, and does what follows: means, if that is the
+    /// tail, and the zeros around the planes whose `ends` have been computed.
+    ///
+    /// # Safety
+    /// Lengths are checked; no other thread computes these pixels; `run` writes nothing else.
+    pub(super) unsafe fn over_blocks(
+        &self,
+        blocks: &[Range<usize>],
+        share: &Share,
+        input: *const f32,
+        ends: [bool; 2],
+        view: &RunView<'_>,
+        mut run: impl FnMut(&mut PixelArgs, usize, &Addresses),
+    ) {
+        let k = self.spec.k();
+        let average = self.spec.tail == Tail::GlobalAverage;
+        for block in blocks {
+            let first = share.group * self.spec.group_outputs() + block.start;
+            let to = self.addresses(view, share.image, first);
+            let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+            let mut args = PixelArgs {
+                input,
+                offsets: self.offsets.as_ptr(),
+                k,
+                weights: view.weights(first * k),
+                bias: to.bias,
+                slopes: to.slopes,
+                pixels: 0..0,
+                out: if average { sums.as_mut_ptr() } else { to.out },
+                out_channel: self.spec.output.channel_stride,
+                residual: to.residual,
+                residual_channel: to.residual_channel,
+                mask: self.mask.as_ptr(),
+                row: self.row,
+                sink: if average { Sink::Sum } else { Sink::Store },
+                epilogue: self.epilogue,
+                input_row: self.source.pixel_row,
+            };
+            run(&mut args, block.len(), &to);
+            if average {
+                self.store_means(&sums, block.len(), &to);
+            }
+            // SAFETY: passed on.
+            unsafe { self.clear_around(share.image, first..first + block.len(), ends, view) };
         }
     }
 
@@ -159,16 +191,15 @@ impl Conv {
     /// # Safety
     /// Lengths are checked; no other thread runs the task that has computed these `ends` of the
     /// channels.
-    pub(super) unsafe fn clear_around(
+    unsafe fn clear_around(
         &self,
         image: usize,
-        first: usize,
-        block: &Range<usize>,
+        channels: Range<usize>,
         [begins, ends]: [bool; 2],
         view: &RunView<'_>,
     ) {
         let Some(planar) = &self.cleared else { return };
-        for channel in first + block.start..first + block.end {
+        for channel in channels {
             let plane = planar.index(image, channel, 0, 0);
             let end = plane + planar.span();
             let next = if channel + 1 < planar.channels {
@@ -193,7 +224,7 @@ impl Conv {
     }
 
     /// Stores the means of some channels, whose sums are in one vector each.
-    pub(super) fn store_means(&self, sums: &[f32], channels: usize, to: &Addresses) {
+    fn store_means(&self, sums: &[f32], channels: usize, to: &Addresses) {
         let pixels = (self.spec.size[0] * self.spec.size[1]) as f32;
         for (c, sums) in sums.chunks_exact(self.isa.lanes()).take(channels).enumerate() {
             let mean = pairwise_sum(sums) / pixels;
@@ -211,10 +242,8 @@ impl Conv {
         view: &RunView<'_>,
         scratch: &mut [f32],
     ) {
-        let per_group = plan.bands * plan.panels.len();
-        let (outer, inner) = (task / per_group, task % per_group);
-        let (image, group) = (outer / self.spec.groups, outer % self.spec.groups);
-        let (panel, band) = (inner / plan.bands, inner % plan.bands);
+        let Share { image, group, chunk: panel, band } =
+            self.share(task, plan.bands, plan.panels.len());
         let (k, lanes) = (self.spec.k(), self.isa.lanes());
         let [oh, ow] = self.spec.size;
         let rows = part(oh, plan.bands, band);
@@ -334,7 +363,7 @@ impl Conv {
                     residual: to.residual,
                     residual_channel: 0,
                     mask: self.mask.as_ptr(),
-                    row: row_of(&self.spec, &self.source),
+                    row: self.row,
                     sink: Sink::Store,
                     epilogue: self.epilogue,
                     input_row: self.source.pixel_row,
@@ -489,18 +518,26 @@ pub(super) struct RunView<'a> {
 }
 
 impl RunView<'_> {
-    pub(super) fn weights(&self, index: usize) -> *const f32 {
+    fn weights(&self, index: usize) -> *const f32 {
         self.inputs.weights.as_ptr().wrapping_add(index)
     }
 }
 
+/// A part of the work on one image and group: of the pixels and of the output channels.
+pub(super) struct Share {
+    pub(super) image: usize,
+    pub(super) group: usize,
+    pub(super) chunk: usize,
+    pub(super) band: usize,
+}
+
 pub(super) struct Addresses {
-    pub(super) bias: *const f32,
-    pub(super) slopes: *const f32,
-    pub(super) residual: *const f32,
-    pub(super) residual_channel: usize,
-    pub(super) residual_row: usize,
-    pub(super) out: *mut f32,
+    bias: *const f32,
+    slopes: *const f32,
+    residual: *const f32,
+    residual_channel: usize,
+    residual_row: usize,
+    out: *mut f32,
 }
 
 /// Sum in a fixed pairwise order.
