@@ -382,20 +382,20 @@ impl School<'_> {
 }
 
 /// The smallest ratio whose cut suits, to within 1/128, by bisection; `None` where even the largest
-/// does not. `suits` is asked for smaller and smaller networks, and should be true of all that are
-/// smaller than one that suits.
+/// does not. `suits` is asked for smaller and smaller networks, `None` for a ratio that removes nothing,
+/// and should be true of all that are smaller than one that suits.
 ///
 /// # Errors
 /// [`PruneError`], and whatever `suits` returns.
 pub fn smallest_ratio<E: From<PruneError>>(
     graph: &Graph,
     settings: &Settings,
-    mut suits: impl FnMut(&Graph) -> Result<bool, E>,
+    mut suits: impl FnMut(Option<&Graph>) -> Result<bool, E>,
 ) -> Result<Option<f64>, E> {
     let mut suits = |ratio| -> Result<bool, E> {
         match prune(graph, &Settings { target: Target::Ratio(ratio), ..settings.clone() }) {
-            Ok(pruned) => suits(&pruned.graph),
-            Err(PruneError::NothingToCut { .. }) => suits(graph),
+            Ok(pruned) => suits(Some(&pruned.graph)),
+            Err(PruneError::NothingToCut { .. }) => suits(None),
             Err(error) => Err(error.into()),
         }
     };

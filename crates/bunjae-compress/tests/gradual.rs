@@ -333,12 +333,14 @@ fn what_is_too_small_for_one_step_is_left_to_the_next_but_not_for_ever() {
 #[test]
 fn the_smallest_ratio_that_suits_is_found() {
     let settings = gradual(Criterion::L2, Target::Ratio(0.0), Course::OneShot, 1).settings;
+    let whole = net();
     let widest = |width: usize| {
-        let suits = |graph: &Graph| {
+        let suits = |cut: Option<&Graph>| {
+            let graph = cut.unwrap_or(&whole);
             let id = graph.find_weight("c1.w").unwrap();
             Ok::<_, PruneError>(graph.weight_tensor(id).unwrap().shape()[0] <= width)
         };
-        smallest_ratio(&net(), &settings, suits).unwrap()
+        smallest_ratio(&whole, &settings, suits).unwrap()
     };
     assert_eq!(widest(16), Some(0.0));
     // int(16 (1 - r)) is 8 from r = 7/16 on (just over it).

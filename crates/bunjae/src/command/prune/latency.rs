@@ -97,8 +97,12 @@ impl Stopwatch {
         output: &Output,
     ) -> Fallible<f64> {
         let mut last = None;
-        let suits = |candidate: &Graph| {
-            let latency = self.time(candidate, SEARCH).map_err(Refusal::Failure)?;
+        let suits = |cut: Option<&Graph>| {
+            let mut latency = self.time(cut.unwrap_or(graph), SEARCH).map_err(Refusal::Failure)?;
+            if cut.is_none() {
+                // Of itself, whatever two measurements of the same network say.
+                latency.share = 1.0;
+            }
             last = Some(latency);
             output.progress(&format!(
                 "a candidate takes {:.3} ms of {:.3} ({})",
