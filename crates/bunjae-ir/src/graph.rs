@@ -427,6 +427,21 @@ impl Graph {
         bound.retyped()
     }
 
+    /// The graph with other dimensions of one of its inputs, such as another size of pictures.
+    ///
+    /// # Errors
+    /// [`GraphError::Node`] where an operator does not accept what follows from them, such as a
+    /// linear layer behind a flattened picture.
+    pub fn with_input_dims(&self, input: TensorId, dims: &[Dim]) -> Result<Graph, GraphError> {
+        let mut changed = self.clone();
+        if let Some(value) = changed.values.get_mut(input.index())
+            && matches!(value.source, Source::Input { .. })
+        {
+            value.ty.dims = dims.to_vec();
+        }
+        changed.retyped()
+    }
+
     /// The graph built anew, with every type inferred again.
     ///
     /// # Errors

@@ -164,6 +164,35 @@ fn hints_and_unchanged_pictures() {
     assert!(!folder.path("wrong.run").exists());
 }
 
+/// A layer that is fixed to its picture's size.
+const FLAT: &str = "graph @flat
+in   %x: f32[N,3,8,8]
+%1 = flatten %x {axis=1} : f32[N,192] ; \"flatten\"
+w    @fc.w: f32[3,192] = rand(seed=2)
+w    @fc.b: f32[3] = [0, 0, 0]
+%2 = linear %1, @fc.w, @fc.b : f32[N,3] ; \"fc\"
+out  %2 ; \"scores\"
+";
+
+#[test]
+fn a_model_may_be_trained_for_pictures_of_another_size() {
+    let folder = folder();
+    folder.model("flat.onnx", FLAT);
+    let line = "train net.onnx --data set -o sized.onnx --batch 6 --epochs 1 --picture 12x10";
+    let told = folder.run(line);
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("took pictures of 3x8x8, and is made one for 3x10x12"), "{told}");
+    let inspected = folder.done("inspect sized.onnx");
+    assert!(inspected.contains("f32[N,3,10,12]"), "{inspected}");
+    folder.done("evaluate sized.onnx --data set");
+    let text = folder.session(&[
+        "train flat.onnx --data set -o out.onnx --batch 6 --picture 12x10",
+        "distill sized.onnx --teacher wide.onnx --data set -o out.onnx --batch 6",
+        "prune net.onnx --data set -o out.onnx --picture 12x10 --criterion taylor --ratio .5",
+    ]);
+    snapshot!("train_picture_sizes", text);
+}
+
 /// Waits until a run has done so many epochs.
 fn wait_for(folder: &Folder, run: &str, epochs: usize) {
     let path = folder.path(run).join("metrics.jsonl");

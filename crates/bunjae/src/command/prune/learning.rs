@@ -24,7 +24,7 @@ use crate::annotate::PictureOptions;
 use crate::args::positive;
 use crate::command::train::Watcher;
 use crate::command::train::options::{Defaults, Extent, Teaching, threads};
-use crate::command::train::pictures::Parts;
+use crate::command::train::pictures::{Parts, check_picture_size};
 use crate::failure::{Failure, Fallible};
 use crate::number::percent;
 use crate::output::Output;
@@ -236,6 +236,7 @@ impl WithData {
     pub(super) fn ready(&self, graph: &Graph, seed: u64, output: &Output) -> Fallible<Ready> {
         let parts =
             Parts::open(self.folder()?, (&self.teaching, &self.pictures), seed, graph, false)?;
+        check_picture_size(graph, "the model", &parts.preprocess)?;
         let (model, data) = (bunjae_train::classes(graph)?, parts.train.classes.len());
         if model != data {
             return Err(EvidenceError::Classes { model, data }.into());

@@ -27,7 +27,7 @@ use crate::output::Output;
 use crate::provenance::{self, Step};
 pub(crate) use distill::Distill;
 use options::{Defaults, Options};
-use pictures::Parts;
+use pictures::{Parts, check_picture_size, with_picture_size};
 use report::TrainReport;
 
 /// Train a model on labelled pictures
@@ -97,6 +97,7 @@ fn run(
     let (teaching, seed) = (&options.teaching, options.seed);
     let (how, has_new_head) = ((teaching, &options.pictures), options.classes.is_some());
     let mut parts = Parts::open(&options.data, how, seed, &source, has_new_head)?;
+    let source = with_picture_size(source, &parts.preprocess, output)?;
     let source = with_head(options, source, &parts.train)?;
     let parent = model::sha256(&options.model)?;
     let preprocess = parts.preprocess.clone();
@@ -229,6 +230,7 @@ fn teacher(
         return Err(Failure::new(format!("{shown} takes its pictures otherwise than the student"))
             .hint("train both with the same `--preprocess`, `--picture`, `--mean` and `--std`"));
     }
+    check_picture_size(&graph, &shown.to_string(), preprocess)?;
     if found.labels.is_some_and(|labels| labels.names() != train.classes) {
         let what = format!("the classes of {shown} are not those of the data, in the same order");
         return Err(Failure::new(what).hint("`bunjae inspect` shows its labels"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use bunjae_data::pictures::{Keep, Pictures, Reading};
 use bunjae_data::split::{Shares, split};
 use bunjae_data::{Annotations, ContentHash, Dataset, Item, Labels, Preprocess, Split, layout};
-use bunjae_ir::Graph;
+use bunjae_ir::{Dim, Graph};
 
 use super::options::Teaching;
 use crate::annotate::{PictureOptions, input_dims};
@@ -120,6 +120,62 @@ fn preprocessing(
         _ => Err(Failure::new("the model's input does not say how large its pictures are")
             .hint("give it with `--picture` and `--preprocess`")),
     }
+}
+
+/// The model as one that takes what the preprocessing makes of a picture: fixed sizes of its input
+/// become the picture's, where its layers go with that.
+pub(super) fn with_picture_size(
+    graph: Graph,
+    preprocess: &Preprocess,
+    output: &Output,
+) -> Fallible<Graph> {
+    let Some([old, new]) = other_picture(&graph, preprocess) else { return Ok(graph) };
+    let Some((&input, batch)) = graph.inputs().first().zip(batch(&graph)) else { return Ok(graph) };
+    let picture = preprocess.shape().map(Dim::from);
+    let dims: Vec<Dim> = std::iter::once(batch.clone()).chain(picture).collect();
+    let sized = graph.with_input_dims(input, &dims).map_err(|error| {
+        Failure::new(format!(
+            "the model takes pictures of {old}, and cannot be brought to {new}: {error}"
+        ))
+        .hint("leave out `--picture`, or begin with a model whose last layers take any size")
+    })?;
+    output.note(&format!("note: the model took pictures of {old}, and is made one for {new}"));
+    Ok(sized)
+}
+
+/// Refuses a model whose input has another size than the preprocessing gives.
+pub(in crate::command) fn check_picture_size(
+    graph: &Graph,
+    shown: &str,
+    preprocess: &Preprocess,
+) -> Fallible<()> {
+    match other_picture(graph, preprocess) {
+        None => Ok(()),
+        Some([old, new]) => {
+            let what = format!("{shown} takes pictures of {old}, but is to be given {new}");
+            Err(Failure::new(what)
+                .hint("`bunjae finetune --picture` makes a model for another size"))
+        }
+    }
+}
+
+/// Channels, height and width, in the model's order, where the input has fixed ones that are not those
+/// of the preprocessing: both.
+fn other_picture(graph: &Graph, preprocess: &Preprocess) -> Option<[String; 2]> {
+    let dims = input_dims(graph);
+    let [_, picture @ ..] = dims.as_slice() else { return None };
+    let wanted = preprocess.shape();
+    let fits = |(own, wanted): (&Option<usize>, &usize)| own.is_none_or(|own| own == *wanted);
+    if picture.len() != wanted.len() || picture.iter().zip(&wanted).all(fits) {
+        return None;
+    }
+    let own = picture.iter().map(|own| own.map_or("?".to_owned(), |own| own.to_string()));
+    let wanted = wanted.map(|length| length.to_string());
+    Some([own.collect::<Vec<_>>().join("x"), wanted.join("x")])
+}
+
+fn batch(graph: &Graph) -> Option<&Dim> {
+    graph.ty(*graph.inputs().first()?).dims.first()
 }
 
 /// Gives the data's classes the order of these names, of which the data may lack some. A class of the
