@@ -38,7 +38,7 @@ def once(side, spec, threads, steps, options):
         words += ["--classes", str(spec.classes), f"{spec.name}:{spec.size}"]
     else:
         layout = side.split(",")[0]
-        words = [sys.executable, str(HERE / "pytorch.py"), spec.name, str(threads), str(steps), layout]
+        words = [sys.executable, str(HERE / "worker.py"), spec.name, str(threads), str(steps), layout]
         if side.endswith("kept"):
             environment["GLIBC_TUNABLES"] = KEEP
     pinned = ["taskset", "-c", CORES[threads], *words]

@@ -1,6 +1,6 @@
 """Times PyTorch's training steps of one network and prints a line of JSON.
 
-usage: python pytorch.py NAME THREADS STEPS nchw|channels_last
+usage: python worker.py NAME THREADS STEPS nchw|channels_last
 """
 import json
 import resource
