@@ -20,7 +20,7 @@ SPECS = [
     Spec("mask-small", (3, 128, 128), 2, aim=2.5),
     Spec("pd-light", (1, 60, 120), 6, aim=1.2),
     Spec("resnet18", (3, 128, 128), 6, aim=1.0),
-    Spec("mobilenet_v2", (3, 128, 128), 6, aim=1.0),
+    Spec("mobilenet-v2", (3, 128, 128), 6, aim=1.0),
 ]
 
 BATCH = 32
@@ -78,4 +78,4 @@ def torch_network(name: str, classes: int):
         return pd_light()
     import torchvision
 
-    return getattr(torchvision.models, name)(num_classes=classes)
+    return getattr(torchvision.models, name.replace("-", "_"))(num_classes=classes)

@@ -78,10 +78,10 @@ impl TrainingKernel {
             TrainingPrepared::InputGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::WeightGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::MaxPoolGrad(kernel) => kernel.scratch_len(),
+            TrainingPrepared::BatchNorm(kernel) => kernel.scratch_len(),
+            TrainingPrepared::BatchNormGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::Pack(..)
             | TrainingPrepared::PackInputGrad(_)
-            | TrainingPrepared::BatchNorm(_)
-            | TrainingPrepared::BatchNormGrad(_)
             | TrainingPrepared::MapGrad(_)
             | TrainingPrepared::ChannelSum(_) => 0,
         }
@@ -190,7 +190,7 @@ impl TrainingKernel {
                 let outputs =
                     BatchNormOutputs { output: region(0)?, mean: result(1)?, variance: result(2)? };
                 // SAFETY: see above.
-                unsafe { kernel.run_tasks(tasks, &inputs, &outputs) }
+                unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
             }
             TrainingPrepared::BatchNormGrad(kernel) => {
                 let inputs = BatchNormGradInputs {
@@ -208,7 +208,7 @@ impl TrainingKernel {
                     bias: if self.writes.len() > 3 { Some(result(3)?) } else { None },
                 };
                 // SAFETY: see above.
-                unsafe { kernel.run_tasks(tasks, &inputs, &outputs) }
+                unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
             }
             // SAFETY: see above.
             TrainingPrepared::MapGrad(kernel) => unsafe {

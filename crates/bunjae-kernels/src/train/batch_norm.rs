@@ -2,7 +2,7 @@
 //!
 //! A task is some channels with all their planes: first the statistics of a channel, then its
 //! normalisation, so that the second pass finds in the cache what the first one read, and nothing
-//! has to be shared between tasks.
+//! has to be shared between tasks. Small planes are gathered first ([`Gather`]).
 //!
 //! Mean and squared deviations are computed in two passes over bands of a plane that fit the
 //! first-level cache, in vectors of f32, and merged in f64 in order (Chan, Golub and LeVeque,
@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::channel_sum::sum_rows;
+use super::gather::Gather;
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::activation::Activation;
 use crate::conv::Tail;
@@ -134,9 +135,13 @@ pub struct BatchNormTrain {
     class: Class,
     moments: Entry<MomentsArgs>,
     normalise: Entry<NormaliseArgs>,
+    gather: Option<Gather>,
     tasks: usize,
     clears: bool,
 }
+
+/// The planes of one channel: where the first is, and how the others follow.
+type Planes<'a, P> = (P, &'a Planar);
 
 /// Mean and sum of squared deviations.
 #[derive(Clone, Copy, Default)]
@@ -399,6 +404,7 @@ impl BatchNormTrain {
             class,
             moments: entry::<MomentsRows, MomentsArgs>(isa),
             normalise: entry::<NormalisePlanes, NormaliseArgs>(isa),
+            gather: Gather::of(&spec.input, isa),
             tasks: spec.input.channels.min(MAX_TASKS),
             clears: false,
         })
@@ -415,6 +421,12 @@ impl BatchNormTrain {
         self.tasks
     }
 
+    /// Elements of scratch memory each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        let tensors = 1 + usize::from(self.spec.residual.is_some());
+        self.gather.map_or(0, |gather| tensors * gather.len())
+    }
+
     /// Runs all tasks on this thread.
     ///
     /// # Errors
@@ -425,6 +437,7 @@ impl BatchNormTrain {
         output: &mut [f32],
         mean: &mut [f32],
         variance: &mut [f32],
+        scratch: &mut [f32],
     ) -> Result<(), KernelError> {
         let outputs = BatchNormOutputs {
             output: Output::new(output),
@@ -432,7 +445,7 @@ impl BatchNormTrain {
             variance: Output::new(variance),
         };
         // SAFETY: all tasks on one thread.
-        unsafe { self.run_tasks(0..self.tasks, inputs, &outputs) }
+        unsafe { self.run_tasks(0..self.tasks, inputs, &outputs, scratch) }
     }
 
     /// Runs some tasks.
@@ -441,13 +454,14 @@ impl BatchNormTrain {
     /// [`KernelError::Length`] if a slice is too short.
     ///
     /// # Safety
-    /// Calls that run at the same time with the same outputs name disjoint tasks; outputs overlap
-    /// no other argument.
+    /// Calls that run at the same time with the same outputs name disjoint tasks, and each has its
+    /// own `scratch`; outputs overlap no other argument.
     pub unsafe fn run_tasks(
         &self,
         tasks: Range<usize>,
         inputs: &BatchNormInputs<'_>,
         outputs: &BatchNormOutputs<'_>,
+        scratch: &mut [f32],
     ) -> Result<(), KernelError> {
         let BatchNormSpec { input, output, residual, .. } = &self.spec;
         require_len(NAME, "the input", input.end(), inputs.input.len())?;
@@ -462,10 +476,20 @@ impl BatchNormTrain {
             require_len(NAME, "the residual", residual.end(), found)?;
         }
         require(NAME, tasks.end <= self.tasks, || format!("tasks {tasks:?} of {}", self.tasks))?;
+        require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
         for task in tasks {
-            for channel in part(input.channels, self.tasks, task) {
-                // SAFETY: lengths are checked; this task alone writes this channel.
-                unsafe { self.channel(channel, inputs, outputs) };
+            let channels = part(input.channels, self.tasks, task);
+            // SAFETY: lengths are checked; this task alone writes these channels.
+            unsafe {
+                match self.gather {
+                    None => channels.for_each(|channel| self.channel(channel, inputs, outputs)),
+                    Some(gather) => {
+                        for first in channels.clone().step_by(gather.channels) {
+                            let some = first..channels.end.min(first + gather.channels);
+                            self.gathered(&gather, some, inputs, outputs, scratch);
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -479,28 +503,105 @@ impl BatchNormTrain {
         inputs: &BatchNormInputs<'_>,
         outputs: &BatchNormOutputs<'_>,
     ) {
+        let BatchNormSpec { input, output, residual, .. } = &self.spec;
+        let x = (inputs.input.as_ptr().wrapping_add(input.index(0, channel, 0, 0)), input);
+        let added = residual.as_ref().zip(inputs.residual).map(|(layout, residual)| {
+            (residual.as_ptr().wrapping_add(layout.index(0, channel, 0, 0)), layout)
+        });
+        let y = (outputs.output.ptr().wrapping_add(output.index(0, channel, 0, 0)), output);
+        // SAFETY: the planes exist in all tensors.
+        unsafe {
+            let affine = self.statistics(channel, x, inputs, outputs);
+            let together = images_together(input);
+            for image in (0..input.images).step_by(together) {
+                let images = image..input.images.min(image + together);
+                self.normalise(affine, images.clone(), x, added, y);
+                if self.clears {
+                    images.for_each(|image| {
+                        output.clear_around(outputs.output.ptr(), image, channel)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Some channels with small planes.
+    ///
+    /// # Safety
+    /// Lengths are checked; no other thread writes these channels.
+    unsafe fn gathered(
+        &self,
+        gather: &Gather,
+        channels: Range<usize>,
+        inputs: &BatchNormInputs<'_>,
+        outputs: &BatchNormOutputs<'_>,
+        scratch: &mut [f32],
+    ) {
         let BatchNormSpec { input, output, residual, tail, .. } = &self.spec;
+        let (x, added) = scratch.split_at_mut(gather.len());
+        let (x, added) = (x.as_mut_ptr(), added.as_mut_ptr());
+        let (all, layout) = (gather.layout(Tail::Store), gather.layout(*tail));
+        // SAFETY: the planes exist in all tensors, and scratch holds as many gathered ones as there
+        // are.
+        unsafe {
+            gather.collect(inputs.input.as_ptr(), input, channels.clone(), x);
+            let residual = residual.as_ref().zip(inputs.residual);
+            if let Some((layout, residual)) = residual {
+                gather.collect(residual.as_ptr(), layout, channels.clone(), added);
+            }
+            for (at, channel) in channels.clone().enumerate() {
+                let x = x.add(at * gather.stride);
+                let affine = self.statistics(channel, (x, &all), inputs, outputs);
+                let added = residual.map(|_| (added.add(at * gather.stride).cast_const(), &layout));
+                let y = match tail {
+                    Tail::Store => (x, &layout),
+                    _ => (outputs.output.ptr().add(output.index(0, channel, 0, 0)), output),
+                };
+                self.normalise(affine, 0..layout.images, (x, &layout), added, y);
+            }
+            if *tail == Tail::Store {
+                gather.spread(x, outputs.output.ptr(), output, channels.clone());
+            }
+            for image in 0..if self.clears { output.images } else { 0 } {
+                for channel in channels.clone() {
+                    output.clear_around(outputs.output.ptr(), image, channel);
+                }
+            }
+        }
+    }
+
+    /// Writes mean and variance of a channel.
+    ///
+    /// # Safety
+    /// The planes exist; lengths are checked; no other thread writes this channel's results.
+    unsafe fn statistics(
+        &self,
+        channel: usize,
+        (x, planes): Planes<'_, *const f32>,
+        inputs: &BatchNormInputs<'_>,
+        outputs: &BatchNormOutputs<'_>,
+    ) -> Affine {
         let mut all = Moments::default();
-        let together = images_together(input);
-        let band = (BAND / input.width).clamp(1, input.height);
-        for image in (0..input.images).step_by(together) {
-            let images = together.min(input.images - image);
-            for y in (0..input.height).step_by(band) {
-                let rows = band.min(input.height - y);
+        let together = images_together(planes);
+        let band = (BAND / planes.width).clamp(1, planes.height);
+        for image in (0..planes.images).step_by(together) {
+            let images = together.min(planes.images - image);
+            for y in (0..planes.height).step_by(band) {
+                let rows = band.min(planes.height - y);
                 let mut out = [0.0f32; 3];
                 let args = MomentsArgs {
-                    input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, y, 0)),
+                    input: x.wrapping_add(image * planes.image_stride + y * planes.row_stride),
                     images,
-                    image_stride: input.image_stride,
+                    image_stride: planes.image_stride,
                     rows,
-                    width: input.width,
-                    row_stride: input.row_stride,
+                    width: planes.width,
+                    row_stride: planes.row_stride,
                     out: &mut out,
                 };
                 // SAFETY: the rows exist.
                 unsafe { (self.moments)(&args) };
                 let [near, rest, squares] = out.map(f64::from);
-                let count = (images * rows * input.width) as f64;
+                let count = (images * rows * planes.width) as f64;
                 let (mean, squares) = (near + rest / count, squares - rest * rest / count);
                 all = all.merge(Moments { count, mean, squares });
             }
@@ -511,38 +612,45 @@ impl BatchNormTrain {
             *outputs.mean.ptr().add(channel) = mean;
             *outputs.variance.ptr().add(channel) = variance;
         }
-        let affine = self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance);
-        for image in (0..input.images).step_by(together) {
-            let images = together.min(input.images - image);
-            let added = match (residual, inputs.residual) {
-                (Some(layout), Some(residual)) => {
-                    residual.as_ptr().wrapping_add(layout.index(image, channel, 0, 0))
-                }
-                _ => std::ptr::null(),
-            };
-            let residual_image = residual.map_or(0, |layout| layout.image_stride);
-            let args = NormaliseArgs {
-                images,
-                strides: [input.image_stride, residual_image, output.image_stride],
-                input: inputs.input.as_ptr().wrapping_add(input.index(image, channel, 0, 0)),
-                input_row: input.row_stride,
-                height: input.height,
-                width: input.width,
-                scale: affine.scale,
-                shift: affine.shift,
-                class: self.class,
-                residual: added,
-                residual_row: residual.map_or(0, |layout| layout.row_stride),
-                tail: *tail,
-                out: outputs.output.ptr().wrapping_add(output.index(image, channel, 0, 0)),
-                out_row: output.row_stride,
-            };
-            // SAFETY: the planes exist in all tensors.
-            unsafe { (self.normalise)(&args) };
-            for image in image..image + if self.clears { images } else { 0 } {
-                // SAFETY: the output holds its halo, and this task alone writes this plane's.
-                unsafe { output.clear_around(outputs.output.ptr(), image, channel) };
+        self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance)
+    }
+
+    /// Normalises the planes of some images, and does what follows.
+    ///
+    /// # Safety
+    /// The planes exist in all tensors; no other thread writes those of the result.
+    unsafe fn normalise(
+        &self,
+        affine: Affine,
+        images: Range<usize>,
+        (x, planes): Planes<'_, *const f32>,
+        residual: Option<Planes<'_, *const f32>>,
+        (y, output): Planes<'_, *mut f32>,
+    ) {
+        let (added, residual_strides) = match residual {
+            Some((added, planes)) => {
+                let first = added.wrapping_add(images.start * planes.image_stride);
+                (first, [planes.image_stride, planes.row_stride])
             }
-        }
+            None => (std::ptr::null(), [0; 2]),
+        };
+        let args = NormaliseArgs {
+            images: images.len(),
+            strides: [planes.image_stride, residual_strides[0], output.image_stride],
+            input: x.wrapping_add(images.start * planes.image_stride),
+            input_row: planes.row_stride,
+            height: planes.height,
+            width: planes.width,
+            scale: affine.scale,
+            shift: affine.shift,
+            class: self.class,
+            residual: added,
+            residual_row: residual_strides[1],
+            tail: self.spec.tail,
+            out: y.wrapping_add(images.start * output.image_stride),
+            out_row: output.row_stride,
+        };
+        // SAFETY: the planes exist in all tensors.
+        unsafe { (self.normalise)(&args) };
     }
 }

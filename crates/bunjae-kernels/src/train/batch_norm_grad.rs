@@ -11,12 +11,13 @@
 //!
 //! `g` is the given gradient, brought back through the pooling and the activation on the way; what
 //! those need is computed again from `x`, with the same bits as in the forward pass, so that neither
-//! masks nor positions are stored. As in the forward pass a task is some channels: a first pass over
-//! a channel's planes for the sums, a second for `dx`.
+//! masks nor positions are stored. As in the forward pass a task is some channels, whose small planes
+//! are gathered: a first pass over a channel's planes for the sums, a second for `dx`.
 
 use std::ops::Range;
 
 use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, images_together, load_pair};
+use super::gather::Gather;
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::conv::Tail;
 use crate::error::{KernelError, require, require_len};
@@ -66,6 +67,7 @@ pub struct BatchNormGrad {
     class: Class,
     sums: Entry<SumsArgs>,
     apply: Entry<ApplyArgs>,
+    gather: Option<Gather>,
     tasks: usize,
     clears: bool,
 }
@@ -414,6 +416,7 @@ impl BatchNormGrad {
             class,
             sums: entry::<SumsPlane, SumsArgs>(isa),
             apply: entry::<ApplyPlane, ApplyArgs>(isa),
+            gather: Gather::of(&spec.input, isa),
             tasks: spec.input.channels.min(MAX_TASKS),
             clears: false,
         })
@@ -430,6 +433,12 @@ impl BatchNormGrad {
         self.tasks
     }
 
+    /// Elements of scratch memory each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        let tensors = 1 + usize::from(self.spec.tail == Tail::Store);
+        self.gather.map_or(0, |gather| tensors * gather.len())
+    }
+
     /// Runs all tasks on this thread.
     ///
     /// # Errors
@@ -438,9 +447,10 @@ impl BatchNormGrad {
         &self,
         inputs: &BatchNormGradInputs<'_>,
         outputs: &mut BatchNormGradOutputs<'_>,
+        scratch: &mut [f32],
     ) -> Result<(), KernelError> {
         // SAFETY: all tasks on one thread.
-        unsafe { self.run_tasks(0..self.tasks, inputs, outputs) }
+        unsafe { self.run_tasks(0..self.tasks, inputs, outputs, scratch) }
     }
 
     /// Runs some tasks.
@@ -449,13 +459,14 @@ impl BatchNormGrad {
     /// [`KernelError::Length`] if a slice is too short.
     ///
     /// # Safety
-    /// Calls that run at the same time with the same outputs name disjoint tasks; outputs overlap
-    /// no other argument.
+    /// Calls that run at the same time with the same outputs name disjoint tasks, and each has its
+    /// own `scratch`; outputs overlap no other argument.
     pub unsafe fn run_tasks(
         &self,
         tasks: Range<usize>,
         inputs: &BatchNormGradInputs<'_>,
         outputs: &BatchNormGradOutputs<'_>,
+        scratch: &mut [f32],
     ) -> Result<(), KernelError> {
         let channels = self.spec.input.channels;
         require_len(NAME, "the input", self.spec.input.end(), inputs.input.len())?;
@@ -476,10 +487,20 @@ impl BatchNormGrad {
             require_len(NAME, "the gradient of the bias", channels, bias.len())?;
         }
         require(NAME, tasks.end <= self.tasks, || format!("tasks {tasks:?} of {}", self.tasks))?;
+        require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
         for task in tasks {
-            for channel in part(channels, self.tasks, task) {
-                // SAFETY: lengths are checked; this task alone writes this channel.
-                unsafe { self.channel(channel, inputs, outputs) };
+            let channels = part(channels, self.tasks, task);
+            // SAFETY: lengths are checked; this task alone writes these channels.
+            unsafe {
+                match self.gather {
+                    None => channels.for_each(|channel| self.channel(channel, inputs, outputs)),
+                    Some(gather) => {
+                        for first in channels.clone().step_by(gather.channels) {
+                            let some = first..channels.end.min(first + gather.channels);
+                            self.gathered(&gather, some, inputs, outputs, scratch);
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -493,7 +514,92 @@ impl BatchNormGrad {
         inputs: &BatchNormGradInputs<'_>,
         outputs: &BatchNormGradOutputs<'_>,
     ) {
-        let (x, dy, dx) = (&self.spec.input, &self.gradient, &self.output);
+        let (x, dx) = (&self.spec.input, &self.output);
+        let planes = Channel {
+            x: inputs.input.as_ptr().wrapping_add(x.index(0, channel, 0, 0)),
+            x_layout: x,
+            gradient: self.gradient_of(channel, inputs),
+            gradient_layout: &self.gradient,
+            out: outputs.input.ptr().wrapping_add(dx.index(0, channel, 0, 0)),
+            out_layout: dx,
+        };
+        // SAFETY: the planes exist in all tensors.
+        unsafe {
+            self.both_passes(channel, &planes, inputs, outputs, |images| {
+                for image in images.filter(|_| self.clears) {
+                    dx.clear_around(outputs.input.ptr(), image, channel);
+                }
+            });
+        }
+    }
+
+    /// Some channels with small planes.
+    ///
+    /// # Safety
+    /// Lengths are checked; no other thread writes these channels.
+    unsafe fn gathered(
+        &self,
+        gather: &Gather,
+        channels: Range<usize>,
+        inputs: &BatchNormGradInputs<'_>,
+        outputs: &BatchNormGradOutputs<'_>,
+        scratch: &mut [f32],
+    ) {
+        let (x, gradient) = scratch.split_at_mut(gather.len());
+        let (x, gradient) = (x.as_mut_ptr(), gradient.as_mut_ptr());
+        let (layout, stores) = (gather.layout(self.spec.tail), self.spec.tail == Tail::Store);
+        // SAFETY: the planes exist in all tensors, and scratch holds as many gathered ones as there
+        // are.
+        unsafe {
+            gather.collect(inputs.input.as_ptr(), &self.spec.input, channels.clone(), x);
+            if stores {
+                let all = inputs.gradient.as_ptr();
+                gather.collect(all, &self.gradient, channels.clone(), gradient);
+            }
+            for (at, channel) in channels.clone().enumerate() {
+                let x = x.add(at * gather.stride);
+                let (gradient, gradient_layout) = match stores {
+                    true => (gradient.add(at * gather.stride).cast_const(), &layout),
+                    false => (self.gradient_of(channel, inputs), &self.gradient),
+                };
+                let planes = Channel {
+                    x,
+                    x_layout: &layout,
+                    gradient,
+                    gradient_layout,
+                    out: x,
+                    out_layout: &layout,
+                };
+                self.both_passes(channel, &planes, inputs, outputs, |_| ());
+            }
+            gather.spread(x, outputs.input.ptr(), &self.output, channels.clone());
+            for image in 0..if self.clears { self.output.images } else { 0 } {
+                for channel in channels.clone() {
+                    self.output.clear_around(outputs.input.ptr(), image, channel);
+                }
+            }
+        }
+    }
+
+    /// The first plane of a channel's gradient.
+    fn gradient_of(&self, channel: usize, inputs: &BatchNormGradInputs<'_>) -> *const f32 {
+        inputs.gradient.as_ptr().wrapping_add(self.gradient.index(0, channel, 0, 0))
+    }
+
+    /// Both passes over a channel; `done` is told of images whose gradient is written.
+    ///
+    /// # Safety
+    /// The planes exist; lengths are checked; no other thread writes this channel. What is written may
+    /// be what is read.
+    unsafe fn both_passes(
+        &self,
+        channel: usize,
+        planes: &Channel<'_>,
+        inputs: &BatchNormGradInputs<'_>,
+        outputs: &BatchNormGradOutputs<'_>,
+        mut done: impl FnMut(Range<usize>),
+    ) {
+        let (x, dy, dx) = (planes.x_layout, planes.gradient_layout, planes.out_layout);
         let (gamma, mean) = (inputs.gamma[channel], inputs.mean[channel]);
         let affine = self.spec.affine(gamma, inputs.beta[channel], mean, inputs.variance[channel]);
         let together = images_together(x);
@@ -501,9 +607,9 @@ impl BatchNormGrad {
             images: together.min(x.images - image),
             input_image: x.image_stride,
             gradient_image: dy.image_stride,
-            input: inputs.input.as_ptr().wrapping_add(x.index(image, channel, 0, 0)),
+            input: planes.x.wrapping_add(image * x.image_stride),
             input_row: x.row_stride,
-            gradient: inputs.gradient.as_ptr().wrapping_add(dy.index(image, channel, 0, 0)),
+            gradient: planes.gradient.wrapping_add(image * dy.image_stride),
             gradient_row: dy.row_stride,
             height: x.height,
             width: x.width,
@@ -525,23 +631,20 @@ impl BatchNormGrad {
         let mut bias = 0.0f64;
         for image in (0..x.images).step_by(together) {
             let mut total = 0.0f32;
-            let planes = plane(image);
+            let plane = plane(image);
             let args = ApplyArgs {
-                plane: planes,
+                plane,
                 k: (f64::from(gamma) * affine.inverse) as f32,
                 a: (sum / count) as f32,
                 b: (product * affine.inverse * affine.inverse / count) as f32,
-                out: outputs.input.ptr().wrapping_add(dx.index(image, channel, 0, 0)),
+                out: planes.out.wrapping_add(image * dx.image_stride),
                 out_image: dx.image_stride,
                 out_row: dx.row_stride,
                 sum: &mut total,
             };
             // SAFETY: as above.
             unsafe { (self.apply)(&args) };
-            for image in image..image + if self.clears { planes.images } else { 0 } {
-                // SAFETY: the output holds its halo, and this task alone writes this plane's.
-                unsafe { dx.clear_around(outputs.input.ptr(), image, channel) };
-            }
+            done(image..image + plane.images);
             bias += f64::from(total);
         }
         // SAFETY: there is one of each per channel.
@@ -553,4 +656,14 @@ impl BatchNormGrad {
             }
         }
     }
+}
+
+/// The planes of one channel in all tensors: where the first is, and how the others follow.
+struct Channel<'a> {
+    x: *const f32,
+    x_layout: &'a Planar,
+    gradient: *const f32,
+    gradient_layout: &'a Planar,
+    out: *mut f32,
+    out_layout: &'a Planar,
 }

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod batch_norm_grad;
 mod channel_sum;
+mod gather;
 mod map_grad;
 mod max_pool_grad;
 mod optimiser;

@@ -43,7 +43,8 @@ fn halo(r: &mut Random) -> Halo {
 impl Norm {
     fn random(r: &mut Random) -> Norm {
         let size = [1, 2, 3, 5, 7, 8, 15, 16, 17, 33, 65, 127];
-        let shape = [r.pick(&[1, 2, 5]), r.pick(&[1, 3, 18]), r.pick(&size[..8]), r.pick(&size)];
+        let shape =
+            [r.pick(&[1, 2, 5]), r.pick(&[1, 3, 18, 70]), r.pick(&size[..8]), r.pick(&size)];
         let mut x = Dense::random(shape, r);
         // Large means, and coarse values, so that some windows have several maxima.
         let (offset, coarse) = (r.pick(&[0.0, 0.0, 100.0]), r.below(3) == 0);
@@ -146,7 +147,8 @@ pub(crate) fn batch_norm(isa: Isa) {
         };
         let mut output = Guarded::output(spec.output, norm.misalignment);
         let (mut mean, mut variance) = (norm.gamma.clone(), norm.gamma.clone());
-        kernel.run(&inputs, output.slice_mut(), &mut mean, &mut variance).unwrap();
+        let mut scratch = vec![f32::NAN; kernel.scratch_len()];
+        kernel.run(&inputs, output.slice_mut(), &mut mean, &mut variance, &mut scratch).unwrap();
         let context = format!("{isa} {spec:?}");
         let tolerance = norm.tolerance();
         output.check(&want, |_| tolerance, &context);
@@ -165,7 +167,7 @@ pub(crate) fn batch_norm(isa: Isa) {
         };
         for task in (0..kernel.tasks()).rev() {
             // SAFETY: one task at a time.
-            unsafe { kernel.run_tasks(task..task + 1, &inputs, &outputs).unwrap() };
+            unsafe { kernel.run_tasks(task..task + 1, &inputs, &outputs, &mut scratch).unwrap() };
         }
         assert_eq!(output.bits(), again.bits(), "{context}");
     }
@@ -263,10 +265,13 @@ pub(crate) fn batch_norm_grad(isa: Isa) {
                 beta: Output::new(&mut beta),
                 bias: (seed % 2 == 0).then(|| Output::new(&mut bias)),
             };
+            let mut scratch = vec![f32::NAN; kernel.scratch_len()];
             for task in 0..kernel.tasks() {
                 let task = if backwards { kernel.tasks() - 1 - task } else { task };
                 // SAFETY: one task at a time.
-                unsafe { kernel.run_tasks(task..task + 1, &inputs, &outputs).unwrap() };
+                unsafe {
+                    kernel.run_tasks(task..task + 1, &inputs, &outputs, &mut scratch).unwrap();
+                }
             }
             [gamma, beta, bias]
         };
@@ -554,8 +559,14 @@ fn what_cannot_be_fused_and_what_does_not_fit_is_refused() {
     let channels = [1.0; 3];
     let inputs =
         BatchNormInputs { input: &x, gamma: &channels, beta: &channels[..2], residual: None };
-    assert!(kernel.run(&inputs, &mut y, &mut [0.0; 3], &mut [0.0; 3]).is_err());
+    let mut scratch = vec![0.0; kernel.scratch_len()];
+    let mut run = |inputs: &BatchNormInputs<'_>, variances: usize, missing: usize| {
+        let (scratch, variance) = (&mut scratch[missing..], &mut vec![0.0; variances]);
+        kernel.run(inputs, &mut y, &mut [0.0; 3], variance, scratch)
+    };
+    assert!(run(&inputs, 3, 0).is_err());
     let inputs = BatchNormInputs { beta: &channels, ..inputs };
-    assert!(kernel.run(&inputs, &mut y, &mut [0.0; 3], &mut [0.0; 2]).is_err());
-    assert!(kernel.run(&inputs, &mut y, &mut [0.0; 3], &mut [0.0; 3]).is_ok());
+    assert!(run(&inputs, 2, 0).is_err());
+    assert!(run(&inputs, 3, 1).is_err());
+    assert!(run(&inputs, 3, 0).is_ok());
 }
