@@ -127,6 +127,25 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
+def short(found, specs):
+    """Where an aim is missed: of speed, or a third of PyTorch's memory."""
+    lines = []
+    for spec in specs:
+        for threads in (1, 2):
+            entry = found[f"{spec.name} {threads}"]
+            best = max(SIDES[1:], key=lambda side: entry[side]["speed"])
+            ratio = entry["bunjae"]["speed"] / entry[best]["speed"]
+            share = entry["bunjae"]["memory"] / entry[best]["memory"]
+            place = f"- {spec.name}, {threads} thread{'s' if threads > 1 else ''}: "
+            if round(ratio, 2) < spec.aim:
+                lines.append(place + f"{ratio:.2f} times PyTorch's speed, where {spec.aim} is the aim")
+            if share > 1 / 3:
+                lines.append(place + f"{share:.2f} of its memory, where a third is the aim")
+    if not lines:
+        return ""
+    return "## Where Bunjae falls short\n\n" + "\n".join(lines) + "\n"
+
+
 def page(found, whole, specs):
     out = [
         "# Training speed beside PyTorch\n",
@@ -171,6 +190,7 @@ def page(found, whole, specs):
                 [str(threads), f"{entry['alone']:.1f}", f"{entry['whole']:.1f}", f"{share:.2f}"]
             )
         out.append(table(rows))
+    out += [text for text in [short(found, specs)] if text]
     out.append((HERE / "notes.md").read_text(encoding="utf-8"))
     return "\n".join(out)
 

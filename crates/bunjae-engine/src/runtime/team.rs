@@ -11,8 +11,9 @@
 //! on a shared machine it may not be running at all): then the others do its share, and nobody waits
 //! for it. Since a task computes the same whoever runs it, results do not depend on this.
 //!
-//! Helpers sleep between runs. Within a run they spin for [`SPIN`] when there is nothing to claim,
-//! which is longer than most single-task steps take, and then sleep until the next stage.
+//! Helpers spin for [`SPIN`] when there is nothing to claim, which is longer than most single-task
+//! steps take, and then sleep until the next stage. They do so after a run as well, for the next often
+//! follows at once, and waking a thread takes as long as a tenth of a small network.
 //!
 //! # Why not a crate
 //!
@@ -30,7 +31,7 @@ use super::model::Model;
 use super::step::StepError;
 use crate::error::RunError;
 
-/// How long a helper spins within a run before it sleeps.
+/// How long a helper spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Nothing to claim: no run is under way.
@@ -65,24 +66,21 @@ impl Shared {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a task of the published stage.
-    fn claim(&self) -> Claim {
+    /// Claims a task of the published stage: the stage and the task, if one is open.
+    fn claim(&self) -> Option<(usize, usize)> {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
-            if state == IDLE {
-                return Claim::Idle;
-            }
             let (stage, task) = ((state >> 32) as usize, (state & 0xffff_ffff) as usize);
             match self.model.stages.get(stage) {
                 Some(found) if task < found.tasks => {}
-                _ => return Claim::Nothing,
+                _ => return None,
             }
             // A helper that read the state long ago succeeds only if it is the same again; then
             // this task of this stage is open again, in another run.
             let next = pack(stage, task + 1);
             match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Claim::Task { stage, task },
+                Ok(_) => return Some((stage, task)),
                 Err(found) => state = found,
             }
         }
@@ -140,17 +138,6 @@ impl Shared {
             self.wake.notify_all();
         }
     }
-}
-
-enum Claim {
-    Task {
-        stage: usize,
-        task: usize,
-    },
-    /// The stage has no open task left.
-    Nothing,
-    /// No run is under way.
-    Idle,
 }
 
 /// The threads of a session.
@@ -233,7 +220,7 @@ impl Team {
         shared.failed.store(0, Ordering::Relaxed);
         shared.done.store(0, Ordering::Relaxed);
         shared.publish(pack(stage, 0));
-        while let Claim::Task { stage, task } = shared.claim() {
+        while let Some((stage, task)) = shared.claim() {
             shared.run_claimed(stage, task, scratch);
         }
         let mut turns = 0u32;
@@ -268,25 +255,19 @@ fn help(shared: &Shared) {
     let mut idle_since: Option<Instant> = None;
     let mut turns = 0u32;
     loop {
-        match shared.claim() {
-            Claim::Task { stage, task } => {
-                shared.run_claimed(stage, task, &mut scratch);
-                idle_since = None;
-                continue;
-            }
-            Claim::Nothing => {
-                std::hint::spin_loop();
-                turns = turns.wrapping_add(1);
-                // The clock is slower than a turn.
-                if !turns.is_multiple_of(64) {
-                    continue;
-                }
-                let since = *idle_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < SPIN {
-                    continue;
-                }
-            }
-            Claim::Idle => {}
+        if let Some((stage, task)) = shared.claim() {
+            shared.run_claimed(stage, task, &mut scratch);
+            idle_since = None;
+            continue;
+        }
+        std::hint::spin_loop();
+        turns = turns.wrapping_add(1);
+        // The clock is slower than a turn.
+        if !turns.is_multiple_of(64) {
+            continue;
+        }
+        if idle_since.get_or_insert_with(Instant::now).elapsed() < SPIN {
+            continue;
         }
         if shared.stop.load(Ordering::SeqCst) {
             return;
