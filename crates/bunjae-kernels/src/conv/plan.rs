@@ -99,7 +99,7 @@ pub(super) struct WinogradPlan {
     pub(super) output: Entry<OutputArgs>,
 }
 
-/// Tasks are made no smaller than this many multiply-accumulates (a few microseconds).
+/// Tasks are made of about this many multiply-accumulates (a few microseconds) or more.
 pub(super) const TASK_MACS: u64 = 1 << 18;
 
 /// And no more numerous than this per kernel.
@@ -303,7 +303,8 @@ pub(super) fn wants_phases(spec: &ConvSpec, isa: Isa, form: ConvForm) -> bool {
 /// How many tasks the work of one image and group is worth.
 pub(super) fn task_target(spec: &ConvSpec) -> usize {
     let outer = (spec.input.images * spec.groups) as u64;
-    let tasks = (spec.macs() / outer / TASK_MACS).clamp(1, MAX_TASKS as u64) as usize;
+    let rounded = (spec.macs() / outer + TASK_MACS / 2) / TASK_MACS;
+    let tasks = rounded.clamp(1, MAX_TASKS as u64) as usize;
     tasks.min(MAX_TASKS.div_ceil(outer as usize).max(1))
 }
 
@@ -360,10 +361,13 @@ impl DepthwisePlan {
             .filter(|_| spec.dilation == [1, 1])
             .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
         // A plane is moved through memory for few operations: tasks by bytes rather than by
-        // products, 8 Ki pixels or more each.
+        // products, some 4 Ki pixels or more each, and evenly for two threads.
         let planes = spec.input.images * spec.input.channels;
         let pixels = planes * spec.group_outputs() * oh * ow;
-        let tasks = (pixels >> 13).clamp(1, MAX_TASKS).min(planes);
+        let tasks = match pixels >> 12 {
+            0 | 1 => 1,
+            many => many.next_multiple_of(2).min(MAX_TASKS).min(planes),
+        };
         DepthwisePlan { tasks, flat, rows }
     }
 }
