@@ -157,8 +157,10 @@ mod tests {
         let mut picture = Picture::filled(1, 1, Channels::Grey, [0; 3]);
         pattern.read(&mut picture).unwrap();
         thread::sleep(Duration::from_millis(20));
+        let asked = Instant::now();
         let Ok(Read::Live { captured }) = pattern.read(&mut picture) else { panic!() };
         assert!(pattern.number >= 20, "{}", pattern.number);
-        assert!(captured.elapsed() < Duration::from_millis(15));
+        // The newest frame, however long reading it took.
+        assert!(captured + Duration::from_millis(1) >= asked);
     }
 }
