@@ -394,6 +394,7 @@ pub fn smallest_ratio<E: From<PruneError>>(
 ) -> Result<Option<f64>, E> {
     let mut suits = |ratio| -> Result<bool, E> {
         match prune(graph, &Settings { target: Target::Ratio(ratio), ..settings.clone() }) {
+            Ok(pruned) if pruned.plan.classes.is_empty() => suits(None),
             Ok(pruned) => suits(Some(&pruned.graph)),
             Err(PruneError::NothingToCut { .. }) => suits(None),
             Err(error) => Err(error.into()),

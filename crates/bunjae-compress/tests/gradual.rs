@@ -347,6 +347,14 @@ fn the_smallest_ratio_that_suits_is_found() {
     let found = widest(8).unwrap();
     assert!(found > 7.0 / 16.0 && found < 7.0 / 16.0 + 1.0 / 64.0, "{found}");
     assert_eq!(widest(0), None);
+    // A network that is asked about has lost something.
+    let mut asked = Vec::new();
+    let suits = |cut: Option<&Graph>| {
+        asked.push(cut.is_some());
+        Ok::<_, PruneError>(cut.is_some())
+    };
+    assert!(smallest_ratio(&whole, &settings, suits).unwrap() > Some(0.0));
+    assert_eq!(asked[..2], [false, true]);
 }
 
 /// The network that a training comes from is what the run is given; a mistake here would train
