@@ -175,9 +175,14 @@ impl Bench {
     }
 
     fn norms(&self, kernel: Kernel) {
-        let x = Planar::new(BATCH, 32, 64, 64, Halo::uniform(1));
-        for (name, tail, size) in [("relu", Tail::Store, 64), ("relu, pool", Tail::MaxPool2, 32)] {
-            let y = Planar::new(BATCH, 32, size, size, Halo::uniform(1));
+        for (name, channels, size, tail) in [
+            ("relu", 32, 64, Tail::Store),
+            ("relu, pool", 32, 64, Tail::MaxPool2),
+            ("relu, 4 x 4", 960, 4, Tail::Store),
+        ] {
+            let x = Planar::new(BATCH, channels, size, size, Halo::uniform(1));
+            let stored = if tail == Tail::MaxPool2 { size / 2 } else { size };
+            let y = Planar::new(BATCH, channels, stored, stored, Halo::uniform(1));
             let spec = BatchNormSpec {
                 input: x,
                 output: y,
@@ -187,15 +192,17 @@ impl Bench {
                 tail,
             };
             let (input, mut dx, mut output) = (tensor(&x), tensor(&x), tensor(&y));
-            let (gamma, mut mean, mut variance) = (values(32), values(32), values(32));
-            let (mut dgamma, mut dbeta) = (values(32), values(32));
+            let of_channels = || values(channels);
+            let (gamma, mut mean, mut variance) = (of_channels(), of_channels(), of_channels());
+            let (mut dgamma, mut dbeta) = (of_channels(), of_channels());
             if kernel == Kernel::BatchNormTrain {
                 let norm = BatchNormTrain::new(spec, self.isa).unwrap();
                 let inputs =
                     BatchNormInputs { input: &input, gamma: &gamma, beta: &gamma, residual: None };
                 let elements = 2 * x.elements() + y.elements();
+                let mut scratch = vec![0.0; norm.scratch_len()];
                 self.moved(kernel, name, elements, || {
-                    norm.run(&inputs, &mut output, &mut mean, &mut variance).unwrap();
+                    norm.run(&inputs, &mut output, &mut mean, &mut variance, &mut scratch).unwrap();
                 });
                 continue;
             }
@@ -216,8 +223,9 @@ impl Bench {
                 bias: None,
             };
             let elements = 3 * x.elements() + 2 * y.elements();
+            let mut scratch = vec![0.0; grad.scratch_len()];
             self.moved(kernel, name, elements, || {
-                grad.run(&inputs, &mut outputs).unwrap();
+                grad.run(&inputs, &mut outputs, &mut scratch).unwrap();
             });
         }
     }
