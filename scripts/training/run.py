@@ -127,15 +127,18 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
+def beside(entry):
+    """The faster of PyTorch's ways, and Bunjae's speed and memory as shares of its."""
+    best = max(SIDES[1:], key=lambda side: entry[side]["speed"])
+    return best, *(entry["bunjae"][what] / entry[best][what] for what in ("speed", "memory"))
+
+
 def short(found, specs):
     """Where an aim is missed: of speed, or a third of PyTorch's memory."""
     lines = []
     for spec in specs:
         for threads in (1, 2):
-            entry = found[f"{spec.name} {threads}"]
-            best = max(SIDES[1:], key=lambda side: entry[side]["speed"])
-            ratio = entry["bunjae"]["speed"] / entry[best]["speed"]
-            share = entry["bunjae"]["memory"] / entry[best]["memory"]
+            _, ratio, share = beside(found[f"{spec.name} {threads}"])
             place = f"- {spec.name}, {threads} thread{'s' if threads > 1 else ''}: "
             if round(ratio, 2) < spec.aim:
                 lines.append(place + f"{ratio:.2f} times PyTorch's speed, where {spec.aim} is the aim")
@@ -158,13 +161,12 @@ def page(found, whole, specs):
         memory = [["network", "Bunjae", "PyTorch, the faster way", "share"]]
         for spec in specs:
             entry = found[f"{spec.name} {threads}"]
-            best = max(SIDES[1:], key=lambda side: entry[side]["speed"])
-            ratio = entry["bunjae"]["speed"] / entry[best]["speed"]
+            best, ratio, share = beside(entry)
             speeds = [f"{entry[side]['speed']:.1f}" for side in SIDES]
             name = f"{spec.name}, {spec.size}"
             rows.append([name, *speeds, f"**{ratio:.2f}**", f"{spec.aim}"])
             ours, theirs = entry["bunjae"]["memory"], entry[best]["memory"]
-            memory.append([name, f"{ours:.0f}", f"{theirs:.0f}", f"{ours / theirs:.2f}"])
+            memory.append([name, f"{ours:.0f}", f"{theirs:.0f}", f"{share:.2f}"])
         plural = "thread" if threads == 1 else "threads"
         out.append(f"## {threads} {plural}\n")
         out.append(

@@ -483,12 +483,9 @@ impl BatchNormTrain {
             unsafe {
                 match self.gather {
                     None => channels.for_each(|channel| self.channel(channel, inputs, outputs)),
-                    Some(gather) => {
-                        for first in channels.clone().step_by(gather.channels) {
-                            let some = first..channels.end.min(first + gather.channels);
-                            self.gathered(&gather, some, inputs, outputs, scratch);
-                        }
-                    }
+                    Some(gather) => gather
+                        .parts(channels)
+                        .for_each(|some| self.gathered(&gather, some, inputs, outputs, scratch)),
                 }
             }
         }

@@ -26,7 +26,7 @@ pub(super) struct Gather {
     height: usize,
     width: usize,
     /// Most channels at a time.
-    pub(super) channels: usize,
+    channels: usize,
     /// Elements from one gathered channel to the next.
     pub(super) stride: usize,
     collect: Entry<Copies>,
@@ -108,6 +108,12 @@ impl Gather {
             collect: entry::<Collect, Copies>(isa),
             spread: entry::<Spread, Copies>(isa),
         })
+    }
+
+    /// Some channels in parts that are gathered together.
+    pub(super) fn parts(&self, channels: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let (most, end) = (self.channels, channels.end);
+        channels.step_by(most).map(move |first| first..end.min(first + most))
     }
 
     /// Elements of a gathered tensor.

@@ -130,9 +130,10 @@ pub(super) fn with_picture_size(
     output: &Output,
 ) -> Fallible<Graph> {
     let Some([old, new]) = other_picture(&graph, preprocess) else { return Ok(graph) };
-    let Some((&input, batch)) = graph.inputs().first().zip(batch(&graph)) else { return Ok(graph) };
-    let picture = preprocess.shape().map(Dim::from);
-    let dims: Vec<Dim> = std::iter::once(batch.clone()).chain(picture).collect();
+    let Some(&input) = graph.inputs().first() else { return Ok(graph) };
+    let mut dims = graph.ty(input).dims.clone();
+    dims.truncate(1);
+    dims.extend(preprocess.shape().map(Dim::from));
     let sized = graph.with_input_dims(input, &dims).map_err(|error| {
         Failure::new(format!(
             "the model takes pictures of {old}, and cannot be brought to {new}: {error}"
@@ -172,10 +173,6 @@ fn other_picture(graph: &Graph, preprocess: &Preprocess) -> Option<[String; 2]> 
     let own = picture.iter().map(|own| own.map_or("?".to_owned(), |own| own.to_string()));
     let wanted = wanted.map(|length| length.to_string());
     Some([own.collect::<Vec<_>>().join("x"), wanted.join("x")])
-}
-
-fn batch(graph: &Graph) -> Option<&Dim> {
-    graph.ty(*graph.inputs().first()?).dims.first()
 }
 
 /// Gives the data's classes the order of these names, of which the data may lack some. A class of the
