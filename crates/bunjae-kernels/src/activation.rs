@@ -62,7 +62,7 @@ pub enum Activation {
 pub(crate) enum Fused {
     /// Bounds; identity and the rectifiers are bounds too.
     Clamp { lo: f32, hi: f32 },
-    /// One slope for all channels.
+    /// One slope for all channels, above 0 and at most 1: the larger of a number and its share.
     Leaky { slope: f32 },
     /// One slope per channel.
     Prelu,
@@ -76,7 +76,9 @@ impl Activation {
             Activation::Identity => Fused::Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY },
             Activation::Relu => Fused::Clamp { lo: 0.0, hi: f32::INFINITY },
             Activation::Clip { lo, hi } => Fused::Clamp { lo, hi },
-            Activation::LeakyRelu { slope } => Fused::Leaky { slope },
+            Activation::LeakyRelu { slope } if slope > 0.0 && slope <= 1.0 => {
+                Fused::Leaky { slope }
+            }
             Activation::Prelu => Fused::Prelu,
             other => Fused::Other(other),
         }
@@ -188,6 +190,16 @@ pub(crate) unsafe fn map<S: Simd>(
 pub(crate) unsafe fn leaky<S: Simd>(x: S::V, slope: S::V) -> S::V {
     // SAFETY: pure arithmetic.
     unsafe { S::select(S::lt(x, S::zero()), S::mul(x, slope), x) }
+}
+
+/// [`leaky`] for the slopes of [`Fused::Leaky`].
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+pub(crate) unsafe fn leaky_max<S: Simd>(x: S::V, slope: S::V) -> S::V {
+    // SAFETY: pure arithmetic.
+    unsafe { S::max(x, S::mul(x, slope)) }
 }
 
 #[inline(always)]

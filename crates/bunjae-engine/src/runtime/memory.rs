@@ -9,6 +9,7 @@
 //! by the team of threads for steps and by the session for the copies around them.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use bunjae_kernels::{AlignedVec, ConvInputs, KernelError, Output};
 use bunjae_tensor::{Element, Tensor};
@@ -239,15 +240,15 @@ impl<'a> StepMemory<'a> {
         self.read::<f32>(view)?.get(first..).ok_or(StepError::Operand)
     }
 
-    /// Runs one task of a stage of a kernel.
+    /// Runs some tasks of a stage of a kernel.
     ///
     /// # Errors
     /// Whatever the kernel reports.
-    pub(crate) fn fast_task(
+    pub(crate) fn fast_tasks(
         &self,
         kernel: &FastKernel,
         stage: usize,
-        task: usize,
+        tasks: Range<usize>,
         scratch: &mut [f32],
     ) -> Result<(), StepError> {
         let optional = |region: Option<usize>| region.map(|r| self.elements::<f32>(r)).transpose();
@@ -257,7 +258,6 @@ impl<'a> StepMemory<'a> {
         let (bias, slopes) = (optional(kernel.bias)?, optional(kernel.slopes)?);
         let output = self.output(kernel.output.region, 0)?;
         let first = usize::try_from(kernel.output.first).map_err(|_| StepError::Operand)?;
-        let tasks = task..task + 1;
         // SAFETY (all calls below): other threads run other tasks of the same stage with their own
         // scratch memory, and stages follow one another (`new`); output and workspace overlap
         // nothing else (`check`).

@@ -1,5 +1,7 @@
 //! A step: one prepared kernel and the views it works on.
 
+use std::ops::Range;
+
 use bunjae_kernels::{Binary, Conv, Copy, GlobalPool, Linear, Map, Planar, Pool, Resize, Softmax};
 use bunjae_tensor::DType;
 
@@ -194,21 +196,21 @@ impl Step {
         own.into_iter()
     }
 
-    /// Runs one task of a stage.
+    /// Runs some tasks of a stage.
     ///
     /// # Errors
     /// [`StepError`].
-    pub(crate) fn run_task(
+    pub(crate) fn run_tasks(
         &self,
         stage: usize,
-        task: usize,
+        tasks: Range<usize>,
         memory: &StepMemory<'_>,
         scratch: &mut [f32],
     ) -> Result<(), StepError> {
         match &self.kernel {
-            Kernel::Fast(kernel) => memory.fast_task(kernel, stage, task, scratch),
+            Kernel::Fast(kernel) => memory.fast_tasks(kernel, stage, tasks, scratch),
             Kernel::Generic(kernel) => kernel.run(memory),
-            Kernel::Training(kernel) => kernel.run(stage, task, memory, scratch),
+            Kernel::Training(kernel) => kernel.run(stage, tasks, memory, scratch),
             Kernel::Port(_) => Ok(()),
         }
     }

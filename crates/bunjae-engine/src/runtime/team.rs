@@ -21,6 +21,7 @@
 //! costs several microseconds for each of the dozens of stages of a small network whose whole run
 //! takes a hundred. Here a stage costs its claims: one compare-and-swap per task.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -98,7 +99,7 @@ impl Shared {
         let _count = Count(&self.done);
         let Some(found) = self.model.stages.get(stage) else { return };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.run_task(found.step, found.stage, task, scratch)
+            self.run_tasks(found.step, found.stage, task..task + 1, scratch)
         }));
         if !matches!(outcome, Ok(Ok(()))) {
             let _ = self.failed.compare_exchange(
@@ -110,19 +111,19 @@ impl Shared {
         }
     }
 
-    fn run_task(
+    fn run_tasks(
         &self,
         step: usize,
         stage: usize,
-        task: usize,
+        tasks: Range<usize>,
         scratch: &mut [f32],
     ) -> Result<(), StepError> {
         let step = self.model.steps.get(step).ok_or(StepError::Operand)?;
         // SAFETY: the model's steps were checked against its regions and arena when it was made,
         // and this arena is as large. Steps and stages follow one another: only the leader goes on,
-        // after all claimed tasks are done, and single tasks are run by the leader alone.
+        // after all claimed tasks are done, and what is not shared is run by the leader alone.
         let memory = unsafe { StepMemory::new(self.memory(), step) };
-        step.run_task(stage, task, &memory, scratch)
+        step.run_tasks(stage, tasks, &memory, scratch)
     }
 
     pub(super) fn memory(&self) -> Memory<'_> {
@@ -195,8 +196,7 @@ impl Team {
         let mut result = Ok(());
         for (index, stage) in model.stages.iter().enumerate() {
             let outcome = if stage.tasks == 1 || alone {
-                (0..stage.tasks)
-                    .try_for_each(|task| shared.run_task(stage.step, stage.stage, task, scratch))
+                shared.run_tasks(stage.step, stage.stage, 0..stage.tasks, scratch)
             } else {
                 self.share(index, stage.tasks, scratch)
             };

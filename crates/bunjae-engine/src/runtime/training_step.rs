@@ -1,6 +1,7 @@
 //! Steps that only training has: weights packed at every run, gradients, and normalisation by the
 //! batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bunjae_kernels::{
@@ -119,18 +120,17 @@ impl TrainingKernel {
         views.map(|view| &mut view.region).chain(&mut self.workspace)
     }
 
-    /// Runs one task of a stage.
+    /// Runs some tasks of a stage.
     ///
     /// # Errors
     /// [`StepError`].
     pub(crate) fn run(
         &self,
         stage: usize,
-        task: usize,
+        tasks: Range<usize>,
         memory: &StepMemory<'_>,
         scratch: &mut [f32],
     ) -> Result<(), StepError> {
-        let tasks = task..task + 1;
         // A tensor in its layout, from the region's start; and a vector from its first element on.
         let read = |at: usize| memory.read::<f32>(self.reads.get(at).ok_or(StepError::Operand)?);
         let vector = |at: usize| memory.slice_at(self.reads.get(at).ok_or(StepError::Operand)?);

@@ -10,7 +10,7 @@
 
 use super::epilogue::Epilogue;
 use super::pixel::{Sink, UNROLLED, many_registers};
-use crate::activation::{Fused, leaky};
+use crate::activation::{Fused, leaky_max};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
@@ -193,7 +193,7 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                     // SAFETY: passed on.
                     return unsafe {
                         let slope = S::splat(slope);
-                        sum_pixels::<S>(a, |v| leaky::<S>(v, slope));
+                        sum_pixels::<S>(a, |v| leaky_max::<S>(v, slope));
                     };
                 }
                 Fused::Prelu | Fused::Other(_) => {}

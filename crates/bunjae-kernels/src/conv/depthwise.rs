@@ -6,26 +6,40 @@
 //! the one-channel tile of [`super::pixel`].
 
 use super::epilogue::Epilogue;
-use crate::activation::{Fused, leaky};
+use crate::activation::{Fused, leaky_max};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, Simd, entry};
 
-/// Arguments of [`DepthwiseRows`]: one plane.
+/// Arguments of [`DepthwiseRows`]: some planes, one channel after another.
 pub(super) struct DepthwiseArgs {
-    /// Input as seen by the first tap of output pixel (0, 0).
+    pub(super) planes: usize,
+    /// Input of the first plane as seen by the first tap of output pixel (0, 0).
     pub(super) input: *const f32,
+    pub(super) input_plane: usize,
     pub(super) input_row: usize,
-    /// `K x K` weights.
+    /// `K x K` weights per plane.
     pub(super) weights: *const f32,
-    pub(super) bias: f32,
-    pub(super) slope: *const f32,
+    /// One bias per plane.
+    pub(super) bias: *const f32,
+    /// One slope per plane, if the activation wants them.
+    pub(super) slopes: *const f32,
     pub(super) rows: usize,
     pub(super) width: usize,
     pub(super) out: *mut f32,
+    pub(super) out_plane: usize,
     pub(super) out_row: usize,
     pub(super) residual: *const f32,
+    pub(super) residual_plane: usize,
     pub(super) residual_row: usize,
     pub(super) epilogue: Epilogue,
+}
+
+/// Where a plane of [`DepthwiseArgs`] begins.
+struct Plane {
+    input: *const f32,
+    slope: *const f32,
+    out: *mut f32,
+    residual: *const f32,
 }
 
 /// Square kernels of side `K` at stride `STRIDE` (1 or 2).
@@ -60,7 +74,7 @@ impl<S: Simd> Finish<S> for Leaky<S> {
     #[inline(always)]
     unsafe fn finish(&self, v: S::V, _: *const f32, _: usize, _: *const f32) -> S::V {
         // SAFETY: pure arithmetic.
-        unsafe { leaky::<S>(v, self.slope) }
+        unsafe { leaky_max::<S>(v, self.slope) }
     }
 }
 
@@ -81,8 +95,10 @@ impl<S: Simd> Finish<S> for Epilogue {
 #[inline(always)]
 unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
     a: &DepthwiseArgs,
+    plane: &Plane,
     y: usize,
     weights: &[[S::V; K]; K],
+    bias: S::V,
     finish: &impl Finish<S>,
 ) {
     let l = S::LANES;
@@ -95,9 +111,9 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
         // `2 LANES - 1` elements past those, within `TAIL`. `n` pixels from `x` lie within the
         // output and residual.
         unsafe {
-            let mut acc = [S::splat(a.bias); R];
+            let mut acc = [bias; R];
             for i in 0..(R - 1) * STRIDE + K {
-                let row = a.input.add((y * STRIDE + i) * a.input_row + x * STRIDE);
+                let row = plane.input.add((y * STRIDE + i) * a.input_row + x * STRIDE);
                 let mut taps = [S::zero(); K];
                 if STRIDE == 1 {
                     for kx in 0..K {
@@ -121,44 +137,54 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
                 }
             }
             for r in 0..R {
-                let residual = a.residual.wrapping_add((y + r) * a.residual_row + x);
+                let residual = plane.residual.wrapping_add((y + r) * a.residual_row + x);
                 // The bias is the same in all lanes, so that only the sum has to be put in order.
                 let sum = if STRIDE == 1 { acc[r] } else { S::in_order(acc[r]) };
-                let v = finish.finish(sum, residual, n, a.slope);
-                S::store_n(a.out.add((y + r) * a.out_row + x), v, n);
+                let v = finish.finish(sum, residual, n, plane.slope);
+                S::store_n(plane.out.add((y + r) * a.out_row + x), v, n);
             }
         }
     }
 }
 
-/// All rows of a plane.
+/// All rows of all planes.
 ///
 /// # Safety
 /// As the body.
 #[inline(always)]
-unsafe fn plane<S: Simd, const K: usize, const STRIDE: usize>(
+unsafe fn planes<S: Simd, const K: usize, const STRIDE: usize>(
     a: &DepthwiseArgs,
     finish: &impl Finish<S>,
 ) {
-    // SAFETY: `K x K` weights are readable; the blocks cover exactly the rows that exist.
-    unsafe {
-        let mut weights = [[S::zero(); K]; K];
-        for ky in 0..K {
-            for kx in 0..K {
-                weights[ky][kx] = S::splat(*a.weights.add(ky * K + kx));
+    for i in 0..a.planes {
+        let plane = Plane {
+            input: a.input.wrapping_add(i * a.input_plane),
+            slope: a.slopes.wrapping_add(i),
+            out: a.out.wrapping_add(i * a.out_plane),
+            residual: a.residual.wrapping_add(i * a.residual_plane),
+        };
+        // SAFETY: `K x K` weights and a bias are readable; the blocks cover exactly the rows that
+        // exist.
+        unsafe {
+            let bias = S::splat(*a.bias.add(i));
+            let mut weights = [[S::zero(); K]; K];
+            for ky in 0..K {
+                for kx in 0..K {
+                    weights[ky][kx] = S::splat(*a.weights.add((i * K + ky) * K + kx));
+                }
             }
-        }
-        let mut y = 0;
-        while y + 4 <= a.rows {
-            block::<S, K, STRIDE, 4>(a, y, &weights, finish);
-            y += 4;
-        }
-        if y + 2 <= a.rows {
-            block::<S, K, STRIDE, 2>(a, y, &weights, finish);
-            y += 2;
-        }
-        if y < a.rows {
-            block::<S, K, STRIDE, 1>(a, y, &weights, finish);
+            let mut y = 0;
+            while y + 4 <= a.rows {
+                block::<S, K, STRIDE, 4>(a, &plane, y, &weights, bias, finish);
+                y += 4;
+            }
+            if y + 2 <= a.rows {
+                block::<S, K, STRIDE, 2>(a, &plane, y, &weights, bias, finish);
+                y += 2;
+            }
+            if y < a.rows {
+                block::<S, K, STRIDE, 1>(a, &plane, y, &weights, bias, finish);
+            }
         }
     }
 }
@@ -171,12 +197,12 @@ impl<const K: usize, const STRIDE: usize> Body<DepthwiseArgs> for DepthwiseRows<
             match (a.epilogue.residual, a.epilogue.fused) {
                 (None, Fused::Clamp { lo, hi }) => {
                     let finish = Clamp::<S> { lo: S::splat(lo), hi: S::splat(hi) };
-                    plane::<S, K, STRIDE>(a, &finish);
+                    planes::<S, K, STRIDE>(a, &finish);
                 }
                 (None, Fused::Leaky { slope }) => {
-                    plane::<S, K, STRIDE>(a, &Leaky::<S> { slope: S::splat(slope) });
+                    planes::<S, K, STRIDE>(a, &Leaky::<S> { slope: S::splat(slope) });
                 }
-                _ => plane::<S, K, STRIDE>(a, &a.epilogue),
+                _ => planes::<S, K, STRIDE>(a, &a.epilogue),
             }
         }
     }

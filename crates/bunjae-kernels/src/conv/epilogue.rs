@@ -1,6 +1,6 @@
 //! What happens to an accumulator before it is stored: residual, activation, clearing of gaps.
 
-use crate::activation::{Fused, RunArgs, RunInPlace, leaky};
+use crate::activation::{Fused, RunArgs, RunInPlace, leaky, leaky_max};
 use crate::isa::Isa;
 use crate::simd::{Entry, MAX_LANES, Simd, entry};
 
@@ -66,7 +66,7 @@ impl Epilogue {
                 Fused::Leaky { slope } => {
                     let slope = S::splat(slope);
                     for v in acc.iter_mut() {
-                        *v = leaky::<S>(*v, slope);
+                        *v = leaky_max::<S>(*v, slope);
                     }
                 }
                 Fused::Prelu => {

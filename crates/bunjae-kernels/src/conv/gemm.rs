@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::pixel::{LINE, PixelArgs, accumulate, finish_tile, max_nr, sized_entry};
+use super::pixel::{LINE, PixelArgs, accumulate, finish_tile, first_of_tile, max_nr, sized_entry};
 use super::plan::{
     MAX_TASKS, blocks_of, cheapest_cap, even_tiles, pixel_segments, task_target, tile_cost,
     tiles_cost,
@@ -141,6 +141,8 @@ struct PackArgs {
     row: usize,
     /// Vectors of positions; at most [`MAX_GROUP`].
     vectors: Range<usize>,
+    /// As [`PixelArgs::again`].
+    again: usize,
     /// Vectors of the widest strip.
     nr: usize,
     /// Channels that are packed here: which of the strips' products, all of which are `k`.
@@ -159,29 +161,33 @@ impl Body<PackArgs> for PackStrips {
     unsafe fn run<S: Simd>(a: &PackArgs) {
         let l = S::LANES;
         let (first, count) = (a.vectors.start * l, a.vectors.len());
+        let end = ((a.size[0] - 1) * a.row + a.size[1]).min(a.vectors.end * l);
         let dense = a.pixel_column == 1 && a.pixel_row == a.row;
-        let mut line = [0.0f32; MAX_GROUP * MAX_LANES];
+        // Memory that is touched only where it is needed: this is called for a few microseconds of work.
+        let mut line = (!dense).then(|| [0.0f32; MAX_GROUP * MAX_LANES]);
+        let sizes: [_; 2] = [0, 1].map(|i| even_tiles(count, a.nr).nth(i).unwrap_or((1, 0)));
         for channel in a.channels.clone() {
             let plane = a.input.wrapping_add((channel - a.channels.start) * a.input_channel);
             // SAFETY: the positions of `vectors` that are pixels exist in the plane; if it is dense,
             // whole vectors of them are readable. The strips have room for all products.
             unsafe {
-                let from = if dense {
+                let from = if let Some(line) = &mut line {
+                    gather_rows::<S>(a, plane, &mut line[..count * l]);
+                    line.as_ptr()
+                } else {
                     let from = plane.wrapping_add(first);
                     for at in (0..count * l).step_by(LINE) {
                         S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
                     }
                     from
-                } else {
-                    gather_rows::<S>(a, plane, &mut line[..count * l]);
-                    line.as_ptr()
                 };
                 let mut done = 0;
-                for (size, strips) in even_tiles(count, a.nr) {
+                for (size, strips) in sizes {
                     for _ in 0..strips {
                         let out = a.out.add(done * a.k * l + channel * size * l);
+                        let at = first_of_tile(first + done * l, size * l, end, a.again) - first;
                         for v in 0..size {
-                            S::store(out.add(v * l), S::load(from.wrapping_add((done + v) * l)));
+                            S::store(out.add(v * l), S::load(from.wrapping_add(at + v * l)));
                         }
                         done += size;
                     }
@@ -227,27 +233,23 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for GemmTile<MR, NR> {
             unreachable!("a tile of {MR} by {NR} does not fit the registers");
         }
         let l = S::LANES;
-        let mut p = a.pixels.start;
-        let mut x_in_row = p % a.row;
-        let mut strip = a.input;
-        while p < a.pixels.end {
-            let count = (a.pixels.end - p).min(NR * l);
-            // SAFETY: a strip holds `k` times `NR` vectors; for the rest see `finish_tile`.
-            unsafe {
-                let mut bias = [S::zero(); MR];
-                for m in 0..MR {
-                    bias[m] = S::splat(*a.bias.add(m));
+        let mut a = *a;
+        for _ in 0..a.blocks {
+            let mut strip = a.input;
+            for tile in a.tiles(NR * l) {
+                // SAFETY: a strip holds `k` times `NR` vectors; for the rest see `finish_tile`.
+                unsafe {
+                    let mut bias = [S::zero(); MR];
+                    for m in 0..MR {
+                        bias[m] = S::splat(*a.bias.add(m));
+                    }
+                    let at = |k: usize| strip.wrapping_add(k * NR * l);
+                    let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
+                    finish_tile::<S, MR, NR>(&a, acc, &tile);
                 }
-                let at = |k: usize| strip.wrapping_add(k * NR * l);
-                let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
-                finish_tile::<S, MR, NR>(a, acc, p, x_in_row, count);
+                strip = strip.wrapping_add(a.k * NR * l);
             }
-            strip = strip.wrapping_add(a.k * NR * l);
-            p += count;
-            x_in_row += count;
-            while x_in_row >= a.row {
-                x_in_row -= a.row;
-            }
+            a.step_block(MR, l);
         }
     }
 }
@@ -292,6 +294,15 @@ impl Conv {
         }
     }
 
+    /// The first position of a group that may be computed once more: each, unless what is computed is
+    /// added up.
+    fn again(&self, group: &Range<usize>) -> usize {
+        match self.spec.tail {
+            Tail::Store => group.start * self.isa.lanes(),
+            _ => group.end * self.isa.lanes(),
+        }
+    }
+
     /// Where the strips of a group begin among those of their image.
     fn group_at(&self, group: &Range<usize>) -> usize {
         group.start * self.isa.lanes() * self.spec.k()
@@ -320,6 +331,7 @@ impl Conv {
             size: self.spec.size,
             row: self.row,
             vectors: group.clone(),
+            again: self.again(group),
             nr: plan.nr,
             channels,
             k: self.spec.k(),
@@ -358,11 +370,12 @@ impl Conv {
             // SAFETY: the strips are packed; the positions lie within output and residual, whose rows
             // have that distance.
             unsafe {
-                self.over_blocks(blocks, &share, strips, ends, view, |args, mr, _| {
+                self.over_blocks(blocks, true, &share, strips, ends, view, |args, mr, _| {
                     let mut next = vectors.start;
+                    args.again = self.again(vectors);
                     for (size, tiles) in even_tiles(vectors.len(), plan.nr) {
                         let end = next + size * tiles;
-                        args.pixels = next * lanes..(end * lanes).min(positions);
+                        args.pixels = [next * lanes, (end * lanes).min(positions)];
                         gemm_tile(self.isa, mr, size)(args);
                         args.input = args.input.wrapping_add(size * tiles * lanes * k);
                         next = end;

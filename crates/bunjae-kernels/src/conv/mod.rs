@@ -51,7 +51,7 @@ use plan::{
     wants_phases,
 };
 use run::RunView;
-use source::{CopyArgs, CopyPlane, Source};
+use source::{ClearArgs, ClearGaps, CopyArgs, CopyPlane, Source};
 
 const NAME: &str = "conv";
 
@@ -216,6 +216,7 @@ pub struct Conv {
     isa: Isa,
     source: Source,
     copy_plane: Entry<CopyArgs>,
+    clear_gaps: Entry<ClearArgs>,
     offsets: Vec<isize>,
     epilogue: Epilogue,
     /// `mask[p]` is all ones for positions inside a row of the output, zero in the gap.
@@ -269,6 +270,7 @@ impl Conv {
             .collect();
         Ok(Conv {
             copy_plane: entry::<CopyPlane, CopyArgs>(isa),
+            clear_gaps: entry::<ClearGaps, ClearArgs>(isa),
             offsets: source.offsets(spec.group_inputs()),
             epilogue: Epilogue::new(spec.activation.fused(), residual, isa),
             mask,

@@ -13,10 +13,8 @@
 //! it passes a sum through memory in each turn of the loop, which halves the speed (36 to 43 % of the
 //! peak on pointwise layers instead of 62 to 81 %, AMD EPYC of the Zen 3 generation).
 
-use std::ops::Range;
-
-use super::epilogue::Epilogue;
-use crate::activation::{Fused, leaky};
+use super::epilogue::{Epilogue, ResidualAt};
+use crate::activation::{Fused, leaky_max};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
@@ -54,8 +52,11 @@ pub(super) enum Sink {
     Sum,
 }
 
-/// Arguments of [`PixelTile`] and [`PoolTile`].
+/// Arguments of [`PixelTile`], [`PoolTile`] and [`super::gemm`]'s tile. [`PoolTile`] computes one block.
+#[derive(Clone, Copy)]
 pub(super) struct PixelArgs {
+    /// Blocks of `MR` output channels, one after another. What follows is that of the first.
+    pub(super) blocks: usize,
     /// Input at pixel 0 of the segment, as seen by a tap with offset 0.
     pub(super) input: *const f32,
     /// `k` offsets into the input.
@@ -67,8 +68,11 @@ pub(super) struct PixelArgs {
     pub(super) bias: *const f32,
     /// `MR` slopes if the activation wants them.
     pub(super) slopes: *const f32,
-    /// Pixels of the segment to compute; positions count from pixel 0 of the segment.
-    pub(super) pixels: Range<usize>,
+    /// Pixels of the segment to compute, from and to; positions count from pixel 0 of the segment.
+    pub(super) pixels: [usize; 2],
+    /// The first pixel that may be computed once more, so that the last tile is a whole one; none may
+    /// where it is the end of `pixels` or beyond.
+    pub(super) again: usize,
     /// Output at pixel 0 of the segment, first channel of the tile.
     pub(super) out: *mut f32,
     pub(super) out_channel: usize,
@@ -166,7 +170,63 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
     }
 }
 
+/// A tile's place.
+pub(super) struct TileAt {
+    /// Its first pixel.
+    pub(super) p: usize,
+    /// Where that is in its row, gap included.
+    x_in_row: usize,
+    /// Its pixels, fewer than it has room for where the pixels end.
+    pub(super) count: usize,
+}
+
+/// The first pixel of the tile of `size` pixels that is to begin with `p`: an earlier one where the pixels
+/// end within the tile, if enough of them, from `again` on, may be computed once more.
+#[inline(always)]
+pub(super) fn first_of_tile(p: usize, size: usize, end: usize, again: usize) -> usize {
+    if p + size > end && end >= again + size { end - size } else { p }
+}
+
 impl PixelArgs {
+    /// The tiles of `size` pixels that cover `pixels`. The last one is whole if there are enough pixels
+    /// that may be computed once more: what is stored in part costs more than products.
+    #[inline(always)]
+    pub(super) fn tiles(&self, size: usize) -> impl Iterator<Item = TileAt> {
+        let (row, again) = (self.row, self.again);
+        let [mut p, end] = self.pixels;
+        let mut x_in_row = p % row;
+        std::iter::from_fn(move || {
+            if p >= end {
+                return None;
+            }
+            let first = first_of_tile(p, size, end, again);
+            if first < p {
+                p = end;
+                return Some(TileAt { p: first, x_in_row: first % row, count: size });
+            }
+            let tile = TileAt { p, x_in_row, count: (end - p).min(size) };
+            p += size;
+            x_in_row += size;
+            while x_in_row >= row {
+                x_in_row -= row;
+            }
+            Some(tile)
+        })
+    }
+
+    /// Goes on to the next block, of `mr` channels.
+    #[inline(always)]
+    pub(super) fn step_block(&mut self, mr: usize, lanes: usize) {
+        self.weights = self.weights.wrapping_add(self.k * mr);
+        self.bias = self.bias.wrapping_add(mr);
+        self.slopes = self.slopes.wrapping_add(mr);
+        self.residual = self.residual.wrapping_add(mr * self.residual_channel);
+        self.out = self.out.wrapping_add(match self.sink {
+            Sink::Store => mr * self.out_channel,
+            Sink::Sum => mr * lanes,
+        });
+    }
+
     /// The biases, and the address of product `k` for the pixel at `p`.
     ///
     /// # Safety
@@ -211,87 +271,133 @@ unsafe fn prefetch_rows<S: Simd>(out: *mut f32, channel: usize, rows: usize, cou
 /// Elements of a cache line.
 pub(super) const LINE: usize = 16;
 
-/// Stores a whole tile if its epilogue is one of the two common ones, with no branch or call in
-/// between that would make the compiler move the accumulators to memory and back: for sums of a few
-/// dozen products that costs as much as the products. Returns whether it did.
+/// Finishes a whole tile if its epilogue is a common one, with no branch or call in between that would
+/// make the compiler move the sums to memory and back: for sums of a few dozen products that costs as
+/// much as the products. Returns whether it did.
 ///
 /// # Safety
-/// As [`PixelTile`], for a whole tile at `out`.
+/// As [`finish_tile`], for a whole tile.
 #[inline(always)]
-unsafe fn store_simple<S: Simd, const MR: usize, const NR: usize>(
+unsafe fn finish_common<S: Simd, const MR: usize, const NR: usize>(
     a: &PixelArgs,
     acc: &[[S::V; NR]; MR],
-    out: *mut f32,
+    p: usize,
     mask: *const f32,
 ) -> bool {
-    // SAFETY: the caller vouches for `MR x NR` vectors at `out`, and `NR` of mask.
+    // SAFETY: the caller vouches for `MR x NR` vectors of output and residual, and `NR` of mask.
     unsafe {
-        match a.epilogue.fused {
-            Fused::Clamp { lo, hi } => {
+        match (a.epilogue.fused, a.epilogue.residual, a.sink) {
+            (Fused::Clamp { lo, hi }, residual, Sink::Store) => {
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
-                store_tile::<S, MR, NR>(a, acc, out, mask, |v| S::min(hi, S::max(lo, v)));
+                let clamp = |v| S::min(hi, S::max(lo, v));
+                match residual {
+                    None => store_tile::<S, MR, NR>(a, acc, p, mask, |v, _| clamp(v)),
+                    Some(ResidualAt::BeforeActivation) => {
+                        store_tile::<S, MR, NR>(a, acc, p, mask, |v, r| {
+                            clamp(S::add(v, S::load(r)))
+                        });
+                    }
+                    Some(ResidualAt::AfterActivation) => {
+                        store_tile::<S, MR, NR>(a, acc, p, mask, |v, r| {
+                            S::add(clamp(v), S::load(r))
+                        });
+                    }
+                }
             }
-            Fused::Leaky { slope } => {
+            (Fused::Leaky { slope }, None, Sink::Store) => {
                 let slope = S::splat(slope);
-                store_tile::<S, MR, NR>(a, acc, out, mask, |v| leaky::<S>(v, slope));
+                store_tile::<S, MR, NR>(a, acc, p, mask, |v, _| leaky_max::<S>(v, slope));
             }
-            Fused::Prelu | Fused::Other(_) => return false,
+            (Fused::Clamp { lo, hi }, None, Sink::Sum) => {
+                let (lo, hi) = (S::splat(lo), S::splat(hi));
+                sum_tile::<S, MR, NR>(a, acc, mask, |v| S::min(hi, S::max(lo, v)));
+            }
+            (Fused::Leaky { slope }, None, Sink::Sum) => {
+                let slope = S::splat(slope);
+                sum_tile::<S, MR, NR>(a, acc, mask, |v| leaky_max::<S>(v, slope));
+            }
+            _ => return false,
         }
         true
     }
 }
 
+/// Stores what `f` makes of each sum and the address of its residual.
+///
 /// # Safety
-/// As [`store_simple`].
+/// As [`finish_common`].
 #[inline(always)]
 unsafe fn store_tile<S: Simd, const MR: usize, const NR: usize>(
     a: &PixelArgs,
     acc: &[[S::V; NR]; MR],
-    out: *mut f32,
+    p: usize,
     mask: *const f32,
-    f: impl Fn(S::V) -> S::V,
+    f: impl Fn(S::V, *const f32) -> S::V,
 ) {
+    let out = a.out.wrapping_add(p);
+    let residual = a.residual.wrapping_add(p);
     // SAFETY: as the caller's.
     unsafe {
         for j in 0..NR {
             let keep = S::load(mask.add(j * S::LANES));
             for m in 0..MR {
-                let v = S::and(f(acc[m][j]), keep);
+                let r = residual.wrapping_add(m * a.residual_channel + j * S::LANES);
+                let v = S::and(f(acc[m][j], r), keep);
                 S::store(out.add(m * a.out_channel + j * S::LANES), v);
             }
         }
     }
 }
 
-/// What becomes of the sums of a tile of `count` pixels from position `p`, the `x_in_row`-th of its row.
+/// Adds what `f` makes of each sum to the sums of its channel.
 ///
 /// # Safety
-/// `count` pixels from `p` lie within output and residual; the mask reaches a whole tile past any
-/// position in a row; biases and slopes are readable for `MR` channels.
+/// As [`finish_common`].
+#[inline(always)]
+unsafe fn sum_tile<S: Simd, const MR: usize, const NR: usize>(
+    a: &PixelArgs,
+    acc: &[[S::V; NR]; MR],
+    mask: *const f32,
+    f: impl Fn(S::V) -> S::V,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        for m in 0..MR {
+            let out = a.out.add(m * S::LANES);
+            let mut sum = S::load(out);
+            for j in 0..NR {
+                let keep = S::load(mask.add(j * S::LANES));
+                sum = S::add(sum, S::and(f(acc[m][j]), keep));
+            }
+            S::store(out, sum);
+        }
+    }
+}
+
+/// What becomes of the sums of a tile.
+///
+/// # Safety
+/// The tile's pixels lie within output and residual; the mask reaches a whole tile past any position
+/// in a row; biases and slopes are readable for `MR` channels.
 #[inline(always)]
 pub(super) unsafe fn finish_tile<S: Simd, const MR: usize, const NR: usize>(
     a: &PixelArgs,
-    mut acc: [[S::V; NR]; MR],
-    p: usize,
-    x_in_row: usize,
-    count: usize,
+    acc: [[S::V; NR]; MR],
+    &TileAt { p, x_in_row, count }: &TileAt,
 ) {
     let l = S::LANES;
+    let mask = a.mask.wrapping_add(x_in_row);
+    // SAFETY: the caller vouches for a whole tile.
+    if count == NR * l && unsafe { finish_common::<S, MR, NR>(a, &acc, p, mask) } {
+        return;
+    }
+    // A copy: what is reached by an index that is not known in advance has to be in memory, and that
+    // must not hold for the sums of the tiles above.
+    let mut acc = acc;
+    let lanes = |j: usize| count.saturating_sub(j * l).min(l);
     let out = a.out.wrapping_add(p);
-    let whole = count == NR * l;
-    let lanes = |j: usize| {
-        if whole { l } else { count.saturating_sub(j * l).min(l) }
-    };
     // SAFETY: the caller vouches for all addresses formed here.
     unsafe {
-        let mask = a.mask.add(x_in_row);
-        let simple = whole
-            && a.epilogue.residual.is_none()
-            && matches!(a.sink, Sink::Store)
-            && store_simple::<S, MR, NR>(a, &acc, out, mask);
-        if simple {
-            return;
-        }
         for m in 0..MR {
             let residual = a.residual.wrapping_add(m * a.residual_channel + p);
             a.epilogue.apply::<S, NR>(&mut acc[m], residual, lanes, a.slopes.wrapping_add(m));
@@ -299,10 +405,8 @@ pub(super) unsafe fn finish_tile<S: Simd, const MR: usize, const NR: usize>(
                 Sink::Store => {
                     let out = out.add(m * a.out_channel);
                     for j in 0..NR {
-                        let v = S::and(acc[m][j], S::load(mask.add(j * l)));
-                        if whole {
-                            S::store(out.add(j * l), v);
-                        } else if lanes(j) > 0 {
+                        if lanes(j) > 0 {
+                            let v = S::and(acc[m][j], S::load(mask.add(j * l)));
                             S::store_n(out.add(j * l), v, lanes(j));
                         }
                     }
@@ -332,26 +436,23 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
             unreachable!("a tile of {MR} by {NR} does not fit the registers");
         }
         let l = S::LANES;
-        let mut p = a.pixels.start;
-        let mut x_in_row = p % a.row;
-        while p < a.pixels.end {
-            let count = (a.pixels.end - p).min(NR * l);
-            // SAFETY: the plan has checked that every tap of every pixel in `pixels`, rounded up
-            // to whole vectors, lies within the input, and that `count` pixels from `p` lie within
-            // output and residual; the mask reaches a whole tile past any position in a row.
-            unsafe {
-                let (bias, at) = a.operands::<S, MR>(p);
-                if matches!(a.sink, Sink::Store) {
-                    prefetch_rows::<S>(a.out.wrapping_add(p), a.out_channel, MR, count);
+        let mut a = *a;
+        for _ in 0..a.blocks {
+            for tile in a.tiles(NR * l) {
+                // SAFETY: the plan has checked that every tap of every pixel in `pixels`, rounded up
+                // to whole vectors, lies within the input, and that the tile's pixels lie within
+                // output and residual; the mask reaches a whole tile past any position in a row.
+                unsafe {
+                    let (bias, at) = a.operands::<S, MR>(tile.p);
+                    if matches!(a.sink, Sink::Store) {
+                        let out = a.out.wrapping_add(tile.p);
+                        prefetch_rows::<S>(out, a.out_channel, MR, tile.count);
+                    }
+                    let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
+                    finish_tile::<S, MR, NR>(&a, acc, &tile);
                 }
-                let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
-                finish_tile::<S, MR, NR>(a, acc, p, x_in_row, count);
             }
-            p += count;
-            x_in_row += count;
-            while x_in_row >= a.row {
-                x_in_row -= a.row;
-            }
+            a.step_block(MR, l);
         }
     }
 }
@@ -382,24 +483,26 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
             unreachable!("a pooling tile of {MR} channels does not fit the registers");
         }
         let l = S::LANES;
-        let mut p = a.pixels.start;
-        while p < a.pixels.end {
+        let [mut p, end] = a.pixels;
+        while p < end {
             let step = |j: usize| (j % 2) * l + (j / 2) * a.input_row;
-            let n = ((a.pixels.end - p) / 2).min(l);
+            let n = ((end - p) / 2).min(l);
             // SAFETY: as for `PixelTile`, for two rows; `n` pooled pixels from `p / 2` lie within
             // the output. The plan refuses residuals.
             unsafe {
                 let (bias, at) = a.operands::<S, MR>(p);
-                let mut acc = accumulate::<S, MR, 4>(a.k, a.weights, bias, at, step);
+                let acc = accumulate::<S, MR, 4>(a.k, a.weights, bias, at, step);
                 let out = a.out.wrapping_add(p / 2);
                 if let (Fused::Clamp { lo, hi }, true) = (a.epilogue.fused, n == l) {
-                    // Monotone, so once after the maximum; see `store_simple`.
+                    // Monotone, so once after the maximum; see `finish_common`.
                     let (lo, hi) = (S::splat(lo), S::splat(hi));
                     for m in 0..MR {
                         let v = S::min(hi, S::max(lo, pooled::<S>(&acc[m])));
                         S::store(out.add(m * a.out_channel), v);
                     }
                 } else {
+                    // A copy, as in `finish_tile`.
+                    let mut acc = acc;
                     for m in 0..MR {
                         let slope = a.slopes.wrapping_add(m);
                         a.epilogue.apply::<S, 4>(&mut acc[m], a.residual, |_| l, slope);

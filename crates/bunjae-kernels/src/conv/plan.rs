@@ -300,11 +300,15 @@ pub(super) fn wants_phases(spec: &ConvSpec, isa: Isa, form: ConvForm) -> bool {
     }
 }
 
-/// How many tasks the work of one image and group is worth.
+/// How many tasks the work of one image and group is worth: an even number if it is shared at all, as
+/// two threads would take as long for three tasks as for four.
 pub(super) fn task_target(spec: &ConvSpec) -> usize {
     let outer = (spec.input.images * spec.groups) as u64;
     let rounded = (spec.macs() / outer + TASK_MACS / 2) / TASK_MACS;
-    let tasks = rounded.clamp(1, MAX_TASKS as u64) as usize;
+    let tasks = match rounded {
+        0 | 1 => 1,
+        many => many.next_multiple_of(2).min(MAX_TASKS as u64) as usize,
+    };
     tasks.min(MAX_TASKS.div_ceil(outer as usize).max(1))
 }
 

@@ -4,14 +4,20 @@ use std::ops::Range;
 
 use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
 use super::depthwise::DepthwiseArgs;
-use super::pixel::{
-    MAX_MR, PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile,
-};
+use super::pixel::{PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile};
 use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles};
+use super::source::ClearArgs;
 use super::winograd::{InputArgs, OutputArgs, POSITIONS, TILE, TileSink, buffer_len};
 use super::{Conv, ConvInputs, Tail};
 use crate::output::{Output, part};
 use crate::simd::MAX_LANES;
+
+/// Most channels whose sums are taken at once.
+const MAX_SUMS: usize = 64;
+
+/// Weights of the blocks that one call of a tile computes: half of a first-level cache of 32 KiB, as
+/// they pass by twice where the pixels make tiles of two sizes.
+const RUN_WEIGHTS: usize = 4096;
 
 impl Conv {
     /// Pointers to the parameters of output channel `channel` (over all groups) and to the
@@ -64,22 +70,25 @@ impl Conv {
             let ends = [strip.start == 0, strip.end == plan.units];
             // SAFETY: passed on.
             unsafe {
-                self.over_blocks(blocks, &share, input, ends, view, |args, mr, to| {
+                self.over_blocks(blocks, plan.flat, &share, input, ends, view, |args, mr, to| {
                     self.pixel_strip(plan, strip.clone(), mr, to, args);
                 });
             }
         }
     }
 
-    /// Has `run` compute some pixels of each block of output channels, given its arguments at the
-    /// plane's first pixel and the number of its channels, and does what follows: means, if that is the
-    /// tail, and the zeros around the planes whose `ends` have been computed.
+    /// Has `run` compute some pixels of all blocks of output channels, given its arguments at the plane's
+    /// first pixel and the number of channels in a block, and does what follows: means, if that is the
+    /// tail, and the zeros around the planes whose `ends` have been computed. Blocks of the same size
+    /// run `together` if `run` can do that.
     ///
     /// # Safety
     /// Lengths are checked; no other thread computes these pixels; `run` writes nothing else.
+    #[expect(clippy::too_many_arguments, reason = "what the two forms have in common")]
     pub(super) unsafe fn over_blocks(
         &self,
-        blocks: &[Range<usize>],
+        mut blocks: &[Range<usize>],
+        together: bool,
         share: &Share,
         input: *const f32,
         ends: [bool; 2],
@@ -88,41 +97,56 @@ impl Conv {
     ) {
         let k = self.spec.k();
         let average = self.spec.tail == Tail::GlobalAverage;
-        for block in blocks {
+        // Memory that is touched only where it is needed: this is called for a few microseconds of work.
+        let mut sums = average.then(|| [0.0f32; MAX_SUMS * MAX_LANES]);
+        while let Some(block) = blocks.first() {
+            let mr = block.len();
+            let most = if together { (RUN_WEIGHTS / (k * mr)).clamp(1, MAX_SUMS / mr) } else { 1 };
+            let count = blocks.iter().take(most).take_while(|block| block.len() == mr).count();
             let first = share.group * self.spec.group_outputs() + block.start;
+            let channels = first..first + count * mr;
+            blocks = &blocks[count..];
             let to = self.addresses(view, share.image, first);
-            let mut sums = [0.0f32; MAX_MR * MAX_LANES];
+            let (out, sink) = match &mut sums {
+                Some(sums) => {
+                    sums[..channels.len() * MAX_LANES].fill(0.0);
+                    (sums.as_mut_ptr(), Sink::Sum)
+                }
+                None => (to.out, Sink::Store),
+            };
             let mut args = PixelArgs {
+                blocks: count,
                 input,
                 offsets: self.offsets.as_ptr(),
                 k,
                 weights: view.weights(first * k),
                 bias: to.bias,
                 slopes: to.slopes,
-                pixels: 0..0,
-                out: if average { sums.as_mut_ptr() } else { to.out },
+                pixels: [0; 2],
+                again: 0,
+                out,
                 out_channel: self.spec.output.channel_stride,
                 residual: to.residual,
                 residual_channel: to.residual_channel,
                 mask: self.mask.as_ptr(),
                 row: self.row,
-                sink: if average { Sink::Sum } else { Sink::Store },
+                sink,
                 epilogue: self.epilogue,
                 input_row: self.source.pixel_row,
             };
-            run(&mut args, block.len(), &to);
-            if average {
-                self.store_means(&sums, block.len(), &to);
+            run(&mut args, mr, &to);
+            if let Some(sums) = &sums {
+                self.store_means(sums, channels.len(), &to);
             }
             // SAFETY: passed on.
-            unsafe { self.clear_around(share.image, first..first + block.len(), ends, view) };
+            unsafe { self.clear_around(share.image, channels, ends, view) };
         }
     }
 
-    /// One block of channels over some units: vectors of the plane, rows, or pairs of rows.
+    /// Some blocks of channels over some units: vectors of the plane, rows, or pairs of rows.
     ///
     /// # Safety
-    /// `args` describe the block at the plane's first pixel; the units exist.
+    /// `args` describe the blocks at the plane's first pixel; the units exist.
     unsafe fn pixel_strip(
         &self,
         plan: &PixelPlan,
@@ -137,7 +161,7 @@ impl Conv {
         let nr = max_nr(self.isa, mr);
         if self.spec.tail == Tail::MaxPool2 {
             let tile = pool_tile(self.isa, mr);
-            args.pixels = 0..ow / 2 * 2;
+            args.pixels = [0, ow / 2 * 2];
             for y in units {
                 args.input = input.wrapping_add(2 * y * pixel_row);
                 args.out = out.wrapping_add(y * out_row);
@@ -176,9 +200,13 @@ impl Conv {
     ) {
         let lanes = self.isa.lanes();
         let mut next = vectors.start;
+        args.again = match args.sink {
+            Sink::Store => vectors.start * lanes,
+            Sink::Sum => len,
+        };
         for (size, tiles) in even_tiles(vectors.len(), nr) {
             let end = next + size * tiles;
-            args.pixels = next * lanes..(end * lanes).min(len);
+            args.pixels = [next * lanes, (end * lanes).min(len)];
             // SAFETY: passed on.
             unsafe { pixel_tile(self.isa, mr, size)(args) };
             next = end;
@@ -199,26 +227,30 @@ impl Conv {
         view: &RunView<'_>,
     ) {
         let Some(planar) = &self.cleared else { return };
-        for channel in channels {
-            let plane = planar.index(image, channel, 0, 0);
-            let end = plane + planar.span();
-            let next = if channel + 1 < planar.channels {
-                planar.index(image, channel + 1, 0, 0)
-            } else if image + 1 < planar.images {
-                planar.index(image + 1, 0, 0, 0)
-            } else {
-                end + planar.zeros_after()
-            };
-            let before = if image + channel == 0 { planar.zeros_before() } else { 0 };
+        let last = planar.channels - 1;
+        let between = planar.channel_stride - planar.span();
+        let clear = |first: usize, count: usize, len: usize| {
+            let out = view.output.ptr().wrapping_add(first);
+            let args = ClearArgs { out, distance: planar.channel_stride, count, len };
             // SAFETY: what is between two planes, before the first and after the last, belongs to the
             // output's halo; this task alone writes that of these planes.
-            unsafe {
-                if begins {
-                    view.output.ptr().add(plane - before).write_bytes(0, before);
-                }
-                if ends {
-                    view.output.ptr().add(end).write_bytes(0, next - end);
-                }
+            unsafe { (self.clear_gaps)(&args) };
+        };
+        if begins && image + channels.start == 0 {
+            let before = planar.zeros_before();
+            clear(planar.index(0, 0, 0, 0) - before, 1, before);
+        }
+        if ends {
+            let end = planar.index(image, channels.start, 0, 0) + planar.span();
+            clear(end, channels.end.min(last) - channels.start.min(last), between);
+            if channels.contains(&last) {
+                let end = planar.index(image, last, 0, 0) + planar.span();
+                let next = if image + 1 < planar.images {
+                    planar.index(image + 1, 0, 0, 0)
+                } else {
+                    end + planar.zeros_after()
+                };
+                clear(end, 1, next - end);
             }
         }
     }
@@ -277,31 +309,32 @@ impl Conv {
             }
         }
         let average = self.spec.tail == Tail::GlobalAverage;
-        let mut sums = [0.0f32; 4 * MAX_LANES * MAX_LANES];
+        // As in `over_blocks`.
+        let mut sums = average.then(|| [0.0f32; 4 * MAX_LANES * MAX_LANES]);
+        let (out, sink) = match &mut sums {
+            Some(sums) => (sums.as_mut_ptr(), Sink::Sum),
+            None => (to.out.wrapping_add(rows.start * self.spec.output.row_stride), Sink::Store),
+        };
         let args = ChannelStoreArgs {
             acc: scratch.as_ptr(),
             panel: nv * lanes,
             channels,
             rows: rows.len(),
             width: ow,
-            out: if average {
-                sums.as_mut_ptr()
-            } else {
-                to.out.wrapping_add(rows.start * self.spec.output.row_stride)
-            },
+            out,
             out_channel: self.spec.output.channel_stride,
             out_row: self.spec.output.row_stride,
             residual: to.residual.wrapping_add(rows.start * to.residual_row),
             residual_channel: to.residual_channel,
             residual_row: to.residual_row,
             slopes: to.slopes,
-            sink: if average { Sink::Sum } else { Sink::Store },
+            sink,
             epilogue: self.epilogue,
         };
         // SAFETY: the rows exist in output and residual; this task alone writes them.
         unsafe { (plan.store)(&args) };
-        if average {
-            self.store_means(&sums, channels, &to);
+        if let Some(sums) = &sums {
+            self.store_means(sums, channels, &to);
         }
     }
 
@@ -318,46 +351,60 @@ impl Conv {
         let channels = self.spec.input.channels;
         let multiplier = self.spec.group_outputs();
         let k = self.spec.k();
-        for plane in part(self.spec.input.images * channels, plan.tasks, task) {
-            let (image, channel) = (plane / channels, plane % channels);
+        let planes = part(self.spec.input.images * channels, plan.tasks, task);
+        let mut next = planes.start;
+        while next < planes.end {
+            let (image, channel) = (next / channels, next % channels);
+            // Planes of one image whose outputs lie as far apart as they do are computed by one call.
+            let together = match (&self.source.copy, plan.rows, multiplier) {
+                (None, Some(_), 1) => (planes.end - next).min(channels - channel),
+                _ => 1,
+            };
             let input = match &self.source.copy {
                 None => self.input_pointer(view, image, channel),
                 Some(copy) => {
-                    let args = copy.args(plane, view.source.as_ptr(), scratch.as_mut_ptr());
+                    let args = copy.args(next, view.source.as_ptr(), scratch.as_mut_ptr());
                     // SAFETY: scratch holds one channel's planes.
                     unsafe { (self.copy_plane)(&args) };
                     scratch.as_ptr()
                 }
             };
+            next += together;
             for o in channel * multiplier..(channel + 1) * multiplier {
                 let to = self.addresses(view, image, o);
                 if let Some(rows) = plan.rows {
                     let args = DepthwiseArgs {
+                        planes: together,
                         input,
+                        input_plane: self.source.channel_stride,
                         input_row: self.source.pixel_row / self.spec.stride[0],
                         weights: view.weights(o * k),
-                        bias: view.inputs.bias.map_or(0.0, |bias| bias[o]),
-                        slope: to.slopes,
+                        bias: to.bias,
+                        slopes: to.slopes,
                         rows: oh,
                         width: ow,
                         out: to.out,
+                        out_plane: self.spec.output.channel_stride,
                         out_row: self.spec.output.row_stride,
                         residual: to.residual,
+                        residual_plane: to.residual_channel,
                         residual_row: to.residual_row,
                         epilogue: self.epilogue,
                     };
-                    // SAFETY: the plane lies within source, output and residual.
+                    // SAFETY: the planes lie within source, output and residual.
                     unsafe { rows(&args) };
                     continue;
                 }
                 let mut args = PixelArgs {
+                    blocks: 1,
                     input,
                     offsets: self.offsets.as_ptr(),
                     k,
                     weights: view.weights(o * k),
                     bias: to.bias,
                     slopes: to.slopes,
-                    pixels: 0..0,
+                    pixels: [0; 2],
+                    again: 0,
                     out: to.out,
                     out_channel: 0,
                     residual: to.residual,
@@ -540,14 +587,19 @@ pub(super) struct Addresses {
     out: *mut f32,
 }
 
-/// Sum in a fixed pairwise order.
+/// Sum of up to [`MAX_LANES`] numbers in a fixed pairwise order.
 fn pairwise_sum(values: &[f32]) -> f32 {
-    match values {
-        [] => 0.0,
-        [x] => *x,
-        _ => {
-            let (a, b) = values.split_at(values.len() / 2);
-            pairwise_sum(a) + pairwise_sum(b)
+    let mut sums = [0.0f32; MAX_LANES];
+    let mut count = values.len().min(MAX_LANES);
+    sums[..count].copy_from_slice(&values[..count]);
+    while count > 1 {
+        for i in 0..count / 2 {
+            sums[i] = sums[2 * i] + sums[2 * i + 1];
         }
+        if count % 2 == 1 {
+            sums[count / 2] = sums[count - 1];
+        }
+        count = count.div_ceil(2);
     }
+    sums[0]
 }

@@ -250,6 +250,42 @@ impl Body<CopyArgs> for CopyPlane {
     }
 }
 
+/// Runs of elements to be cleared, `distance` apart.
+pub(super) struct ClearArgs {
+    pub(super) out: *mut f32,
+    pub(super) distance: usize,
+    pub(super) count: usize,
+    pub(super) len: usize,
+}
+
+/// Writes zeros. The runs are the gaps between planes, often shorter than what a call of the C
+/// library's function costs.
+pub(super) struct ClearGaps;
+
+impl Body<ClearArgs> for ClearGaps {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(a: &ClearArgs) {
+        let l = S::LANES;
+        for i in 0..a.count {
+            let out = a.out.wrapping_add(i * a.distance);
+            // SAFETY: `len` elements are writable at `out`; the last vector ends with them.
+            unsafe {
+                for at in (0..a.len / l * l).step_by(l) {
+                    S::store(out.add(at), S::zero());
+                }
+                let rest = a.len % l;
+                if rest > 0 && a.len > l {
+                    S::store(out.add(a.len - l), S::zero());
+                } else if rest > 0 {
+                    for at in 0..rest {
+                        *out.add(at) = 0.0;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Copies every `step`-th element.
 ///
 /// # Safety

@@ -23,6 +23,7 @@
 //! tiles of [`super::pixel`] on plain matrices.
 
 use super::epilogue::Epilogue;
+use crate::activation::Fused;
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
@@ -268,6 +269,22 @@ impl Body<OutputArgs> for OutputTransform {
                 }
                 if a.sink == TileSink::MaxPool2 {
                     pool::<S>(a, &mut tile, x);
+                    continue;
+                }
+                let whole = a.rows >= TILE && x + TILE * l <= a.columns;
+                if let (TileSink::Sum, true, Fused::Clamp { lo, hi }, None) =
+                    (a.sink, whole, a.epilogue.fused, a.epilogue.residual)
+                {
+                    // The order of the pixels does not matter.
+                    let (lo, hi) = (S::splat(lo), S::splat(hi));
+                    let mut sums = [S::zero(); TILE];
+                    for row in &tile {
+                        for j in 0..TILE {
+                            sums[j] = S::add(sums[j], S::min(hi, S::max(lo, row[j])));
+                        }
+                    }
+                    let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+                    S::store(a.out, S::add(S::load(a.out), sum));
                     continue;
                 }
                 let lanes = |j: usize| a.columns.saturating_sub(x + j * l).min(l);
