@@ -164,7 +164,7 @@ impl Body<PackArgs> for PackStrips {
         let end = ((a.size[0] - 1) * a.row + a.size[1]).min(a.vectors.end * l);
         let dense = a.pixel_column == 1 && a.pixel_row == a.row;
         // Memory that is touched only where it is needed: this is called for a few microseconds of work.
-        let mut line = (!dense).then(|| [0.0f32; MAX_GROUP * MAX_LANES]);
+        let mut line = if dense { None } else { Some([0.0f32; MAX_GROUP * MAX_LANES]) };
         let sizes: [_; 2] = [0, 1].map(|i| even_tiles(count, a.nr).nth(i).unwrap_or((1, 0)));
         for channel in a.channels.clone() {
             let plane = a.input.wrapping_add((channel - a.channels.start) * a.input_channel);

@@ -173,11 +173,11 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
 /// A tile's place.
 pub(super) struct TileAt {
     /// Its first pixel.
-    pub(super) p: usize,
+    p: usize,
     /// Where that is in its row, gap included.
     x_in_row: usize,
     /// Its pixels, fewer than it has room for where the pixels end.
-    pub(super) count: usize,
+    count: usize,
 }
 
 /// The first pixel of the tile of `size` pixels that is to begin with `p`: an earlier one where the pixels

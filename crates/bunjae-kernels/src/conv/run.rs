@@ -98,7 +98,7 @@ impl Conv {
         let k = self.spec.k();
         let average = self.spec.tail == Tail::GlobalAverage;
         // Memory that is touched only where it is needed: this is called for a few microseconds of work.
-        let mut sums = average.then(|| [0.0f32; MAX_SUMS * MAX_LANES]);
+        let mut sums = if average { Some([0.0f32; MAX_SUMS * MAX_LANES]) } else { None };
         while let Some(block) = blocks.first() {
             let mr = block.len();
             let most = if together { (RUN_WEIGHTS / (k * mr)).clamp(1, MAX_SUMS / mr) } else { 1 };
@@ -310,7 +310,7 @@ impl Conv {
         }
         let average = self.spec.tail == Tail::GlobalAverage;
         // As in `over_blocks`.
-        let mut sums = average.then(|| [0.0f32; 4 * MAX_LANES * MAX_LANES]);
+        let mut sums = if average { Some([0.0f32; 4 * MAX_LANES * MAX_LANES]) } else { None };
         let (out, sink) = match &mut sums {
             Some(sums) => (sums.as_mut_ptr(), Sink::Sum),
             None => (to.out.wrapping_add(rows.start * self.spec.output.row_stride), Sink::Store),
