@@ -87,6 +87,11 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
             unreachable!("a tile of {NV} vectors does not fit the registers");
         }
         let l = S::LANES;
+        // The weights of the next products, which follow, are asked for a little at a time: those of a
+        // network are more than the second-level cache holds, and the first tile would wait for them.
+        let len = a.k * NV * l;
+        let stride = len.div_ceil((a.pixels / PX * (a.k / UNROLLED)).max(1));
+        let mut next = a.weights.wrapping_add(len);
         let mut p = 0;
         while p + PX <= a.pixels {
             // SAFETY: the plan has checked that every pixel offset plus every tap offset lies
@@ -117,13 +122,15 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
                     x[i] = a.input.offset(*a.pixel_offsets.add(p + i));
                 }
                 let mut k = 0;
-                while k + UNROLLED <= a.k {
+                for _ in 0..a.k / UNROLLED {
+                    S::prefetch_read(next);
+                    next = next.wrapping_add(stride);
                     for u in 0..UNROLLED {
                         multiply::<S, PX, NV>(a, k + u, &x, &mut acc);
                     }
                     k += UNROLLED;
                 }
-                while k < a.k {
+                for _ in 0..a.k % UNROLLED {
                     multiply::<S, PX, NV>(a, k, &x, &mut acc);
                     k += 1;
                 }

@@ -64,21 +64,35 @@ pub(super) fn gemm_row(spec: &ConvSpec) -> usize {
     }
 }
 
-/// The most channels of a tile of the GEMM form.
-fn gemm_cap(spec: &ConvSpec, isa: Isa) -> usize {
+/// The most channels of a tile of the GEMM form, and the relative time of the form with it.
+fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
     let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let channels = spec.group_outputs();
-    // Each product of a tile loads new lines of its strip, mostly from the second-level cache.
-    let tile = |nr: usize, mr: usize| tile_cost(nr, mr) + 0.75 * nr as f64;
-    cheapest_cap(isa, channels, |cap| tiles_cost(isa, channels, cap, vectors, tile)).0
+    let (channels, k) = (spec.group_outputs(), spec.k() as f64);
+    cheapest_cap(isa, channels, |cap| {
+        let tile = |nr: usize, mr: usize| gemm_tile_cost(k * isa.lanes() as f64, k, nr, mr);
+        // Packing writes short runs of vectors slower than long ones.
+        let pack = 3.0 + 4.0 / max_nr(isa, cap) as f64;
+        k * (tiles_cost(isa, channels, cap, vectors, tile) + pack * vectors as f64)
+    })
 }
 
-/// Relative time of the GEMM form: tiles, and what packing costs per vector.
+/// [`tile_cost`] of the GEMM form: what a tile does not find in the first-level cache comes from the
+/// second, and finishing it takes time per channel, whatever the number of products.
+fn gemm_tile_cost(vector: f64, k: f64, nr: usize, mr: usize) -> f64 {
+    let strip = vector * nr as f64;
+    let from_second = if strip > STRIP_LEN { 0.75 } else { 0.1 } * nr as f64;
+    let weights = if k * mr as f64 > BLOCK_LEN { 0.25 * mr as f64 } else { 0.0 };
+    tile_cost(nr, mr) + from_second + weights + 8.0 * mr as f64 / k
+}
+
+/// Elements of a strip that stay in a first-level cache of 32 KiB while blocks of channels pass over it,
+/// and of a block's weights that stay there while strips pass by.
+const STRIP_LEN: f64 = 5120.0;
+const BLOCK_LEN: f64 = 4096.0;
+
+/// Relative time of the GEMM form.
 pub(super) fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
-    let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let cap = gemm_cap(spec, isa);
-    let tiles = tiles_cost(isa, spec.group_outputs(), cap, vectors, tile_cost);
-    spec.k() as f64 * (tiles + 4.0 * vectors as f64)
+    gemm_cap(spec, isa).1
 }
 
 /// Elements that are packed at once: a quarter of a second-level cache of 512 KiB.
@@ -91,7 +105,7 @@ const MIN_GROUP: usize = 8;
 impl GemmPlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa) -> GemmPlan {
         let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-        let cap = gemm_cap(spec, isa);
+        let (cap, _) = gemm_cap(spec, isa);
         let blocks = blocks_of(spec.group_outputs(), cap);
         let nr = max_nr(isa, cap);
         let target = task_target(spec);
@@ -159,51 +173,100 @@ impl Body<PackArgs> for PackStrips {
     /// Reads whole vectors: up to `LANES - 1` elements past the last pixel.
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &PackArgs) {
-        let l = S::LANES;
-        let (first, count) = (a.vectors.start * l, a.vectors.len());
-        let end = ((a.size[0] - 1) * a.row + a.size[1]).min(a.vectors.end * l);
-        let dense = a.pixel_column == 1 && a.pixel_row == a.row;
-        // Memory that is touched only where it is needed: this is called for a few microseconds of work.
-        let mut line = if dense { None } else { Some([0.0f32; MAX_GROUP * MAX_LANES]) };
-        let sizes: [_; 2] = [0, 1].map(|i| even_tiles(count, a.nr).nth(i).unwrap_or((1, 0)));
-        for channel in a.channels.clone() {
-            let plane = a.input.wrapping_add((channel - a.channels.start) * a.input_channel);
-            // SAFETY: the positions of `vectors` that are pixels exist in the plane; if it is dense,
-            // whole vectors of them are readable. The strips have room for all products.
+        let mut next = a.vectors.start;
+        for (size, strips) in even_tiles(a.vectors.len(), a.nr) {
+            let run = StripRun { next, strips };
+            // SAFETY: passed on; the strips of a run begin with its first vector.
             unsafe {
-                let from = if let Some(line) = &mut line {
-                    gather_rows::<S>(a, plane, &mut line[..count * l]);
-                    line.as_ptr()
-                } else {
-                    let from = plane.wrapping_add(first);
-                    for at in (0..count * l).step_by(LINE) {
-                        S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
-                    }
-                    from
-                };
-                let mut done = 0;
-                for (size, strips) in sizes {
-                    for _ in 0..strips {
-                        let out = a.out.add(done * a.k * l + channel * size * l);
-                        let at = first_of_tile(first + done * l, size * l, end, a.again) - first;
-                        for v in 0..size {
-                            S::store(out.add(v * l), S::load(from.wrapping_add(at + v * l)));
-                        }
-                        done += size;
-                    }
+                match size {
+                    1 => run.pack::<S, 1>(a),
+                    2 => run.pack::<S, 2>(a),
+                    3 => run.pack::<S, 3>(a),
+                    4 => run.pack::<S, 4>(a),
+                    5 => run.pack::<S, 5>(a),
+                    6 => run.pack::<S, 6>(a),
+                    7 => run.pack::<S, 7>(a),
+                    8 => run.pack::<S, 8>(a),
+                    _ => unreachable!("a strip has at most 8 vectors"),
                 }
             }
+            next += size * strips;
         }
     }
 }
 
-/// The pixels of the positions of `a.vectors`, in order; what lies in gaps is left as it was.
+/// Strips of the same size that are packed one beside the other.
+struct StripRun {
+    /// The first vector of the first strip.
+    next: usize,
+    strips: usize,
+}
+
+impl StripRun {
+    /// Packs the strips of `N` vectors for all channels.
+    ///
+    /// # Safety
+    /// As [`PackStrips`]; the vectors are among those of `a`.
+    #[inline(always)]
+    unsafe fn pack<S: Simd, const N: usize>(&self, a: &PackArgs) {
+        let size = N * S::LANES;
+        let (first, count) = (self.next * S::LANES, self.strips * size);
+        let end = ((a.size[0] - 1) * a.row + a.size[1]).min(a.vectors.end * S::LANES);
+        let last = first_of_tile(first + count - size, size, end, a.again);
+        // What the last strip computes once more may lie before the first.
+        let begin = first.min(last);
+        let dense = a.pixel_column == 1 && a.pixel_row == a.row;
+        // Memory that is touched only where it is needed: this is called for a few microseconds of work.
+        let mut line = if dense { None } else { Some([0.0f32; MAX_GROUP * MAX_LANES]) };
+        let mut plane = a.input;
+        let mut out = a.out.wrapping_add((self.next - a.vectors.start) * a.k * S::LANES);
+        out = out.wrapping_add(a.channels.start * size);
+        for _ in a.channels.clone() {
+            // SAFETY: the positions that are pixels exist in the plane; if it is dense, whole vectors of
+            // them are readable. The strips have room for all products.
+            unsafe {
+                let from = if let Some(line) = &mut line {
+                    gather_rows::<S>(a, plane, begin, &mut line[..first + count - begin]);
+                    line.as_ptr()
+                } else {
+                    let from = plane.wrapping_add(begin);
+                    for at in (0..count).step_by(LINE) {
+                        S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
+                    }
+                    from
+                };
+                let last = from.wrapping_add(last - begin);
+                let mut from = from.wrapping_add(first - begin);
+                let mut to = out;
+                for _ in 1..self.strips {
+                    copy_vectors::<S, N>(from, to);
+                    from = from.wrapping_add(size);
+                    to = to.wrapping_add(a.k * size);
+                }
+                copy_vectors::<S, N>(last, to);
+            }
+            plane = plane.wrapping_add(a.input_channel);
+            out = out.wrapping_add(size);
+        }
+    }
+}
+
+/// # Safety
+/// `N` vectors are readable and writable.
+#[inline(always)]
+unsafe fn copy_vectors<S: Simd, const N: usize>(from: *const f32, to: *mut f32) {
+    for v in 0..N {
+        // SAFETY: the caller's promise.
+        unsafe { S::store(to.add(v * S::LANES), S::load(from.add(v * S::LANES))) };
+    }
+}
+
+/// The pixels of the positions from `first` on, in order; what lies in gaps is left as it was.
 ///
 /// # Safety
-/// As [`PackStrips`]; `line` holds as many positions.
+/// As [`PackStrips`].
 #[inline(always)]
-unsafe fn gather_rows<S: Simd>(a: &PackArgs, plane: *const f32, line: &mut [f32]) {
-    let first = a.vectors.start * S::LANES;
+unsafe fn gather_rows<S: Simd>(a: &PackArgs, plane: *const f32, first: usize, line: &mut [f32]) {
     let [oh, ow] = a.size;
     let (mut y, mut x) = (first / a.row, first % a.row);
     let mut at = 0;
@@ -233,10 +296,10 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for GemmTile<MR, NR> {
             unreachable!("a tile of {MR} by {NR} does not fit the registers");
         }
         let l = S::LANES;
-        let mut a = *a;
-        for _ in 0..a.blocks {
-            let mut strip = a.input;
-            for tile in a.tiles(NR * l) {
+        let mut strip = a.input;
+        for tile in a.tiles(NR * l) {
+            let mut a = *a;
+            for _ in 0..a.blocks {
                 // SAFETY: a strip holds `k` times `NR` vectors; for the rest see `finish_tile`.
                 unsafe {
                     let mut bias = [S::zero(); MR];
@@ -247,9 +310,9 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for GemmTile<MR, NR> {
                     let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
                     finish_tile::<S, MR, NR>(&a, acc, &tile);
                 }
-                strip = strip.wrapping_add(a.k * NR * l);
+                a.step_block(MR, l);
             }
-            a.step_block(MR, l);
+            strip = strip.wrapping_add(a.k * NR * l);
         }
     }
 }

@@ -396,7 +396,7 @@ impl Conv {
             Plan::Pixel(plan) => outer * plan.bands * plan.chunks,
             Plan::Channel(plan) => outer * plan.bands * plan.panels.len(),
             Plan::Gemm(plan) => outer * plan.bands * plan.chunks,
-            Plan::Depthwise(plan) => plan.tasks,
+            Plan::Depthwise(plan) => plan.bands * plan.chunks,
             Plan::Winograd(plan) => outer * plan.tasks(),
         };
         [copies, tasks, usize::from(self.sums_bands())]

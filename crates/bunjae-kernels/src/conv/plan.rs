@@ -72,9 +72,11 @@ pub(super) struct ChannelPlan {
     pub(super) store: Entry<ChannelStoreArgs>,
 }
 
-/// Division of the depthwise form: a task is some input planes with all their outputs.
+/// Division of the depthwise form: a task is some rows of some input planes with all their outputs.
 pub(super) struct DepthwisePlan {
-    pub(super) tasks: usize,
+    pub(super) bands: usize,
+    /// Parts of the planes.
+    pub(super) chunks: usize,
     pub(super) flat: bool,
     /// For the kernels that have a body of their own.
     pub(super) rows: Option<Entry<DepthwiseArgs>>,
@@ -239,7 +241,7 @@ fn scattered(spec: &ConvSpec) -> f64 {
     let len = spec.group_inputs() * spec.input.height * spec.input.width;
     match spec.kernel {
         [1, 1] if len > CACHED_LEN / 2 => 1.3,
-        [1, 1] => 1.05,
+        [1, 1] => 1.15,
         _ => 1.0,
     }
 }
@@ -295,7 +297,8 @@ pub(super) fn wants_phases(spec: &ConvSpec, isa: Isa, form: ConvForm) -> bool {
         ConvForm::Channel | ConvForm::Gemm => false,
         // The bodies for blocks of rows step over columns themselves.
         ConvForm::Depthwise => {
-            depthwise_rows(isa, spec.kernel, spec.stride).is_none() || spec.dilation != [1, 1]
+            depthwise_rows(isa, spec.kernel, spec.stride, spec.size[0]).is_none()
+                || spec.dilation != [1, 1]
         }
     }
 }
@@ -361,9 +364,6 @@ impl DepthwisePlan {
         let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
         // A strided input that would have to be copied and split is always worse.
         let strided = spec.stride != [1, 1];
-        let rows = depthwise_rows(isa, spec.kernel, spec.stride)
-            .filter(|_| spec.dilation == [1, 1])
-            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
         // A plane is moved through memory for few operations: tasks by bytes rather than by
         // products, some 4 Ki pixels or more each, and evenly for two threads.
         let planes = spec.input.images * spec.input.channels;
@@ -372,7 +372,19 @@ impl DepthwisePlan {
             0 | 1 => 1,
             many => many.next_multiple_of(2).min(MAX_TASKS).min(planes),
         };
-        DepthwisePlan { tasks, flat, rows }
+        // Rows are divided as those of the convolutions before and after, see `Conv::share`, but only into
+        // halves: blocks of rows want many.
+        let halves = tasks > 1
+            && spec.input.images == 1
+            && oh >= 14
+            && oh.is_multiple_of(2)
+            && source.copy.is_none();
+        let bands = if halves { 2 } else { 1 };
+        let rows = depthwise_rows(isa, spec.kernel, spec.stride, oh / bands)
+            .filter(|_| spec.dilation == [1, 1])
+            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
+        let bands = if rows.is_some() { bands } else { 1 };
+        DepthwisePlan { bands, chunks: tasks.div_ceil(bands), flat, rows }
     }
 }
 

@@ -47,14 +47,16 @@ impl Conv {
         view.source.as_ptr().wrapping_add(index)
     }
 
-    /// Which part of the work a task is, of so many bands and chunks per image and group.
+    /// Which part of the work a task is, of so many bands and chunks per image and group. Tasks of the
+    /// same band follow one another: of what the step before has computed, a thread that runs them needs
+    /// what it has probably computed itself.
     pub(super) fn share(&self, task: usize, bands: usize, chunks: usize) -> Share {
         let (outer, inner) = (task / (bands * chunks), task % (bands * chunks));
         Share {
             image: outer / self.spec.groups,
             group: outer % self.spec.groups,
-            chunk: inner / bands,
-            band: inner % bands,
+            chunk: inner % chunks,
+            band: inner / chunks,
         }
     }
 
@@ -351,7 +353,9 @@ impl Conv {
         let channels = self.spec.input.channels;
         let multiplier = self.spec.group_outputs();
         let k = self.spec.k();
-        let planes = part(self.spec.input.images * channels, plan.tasks, task);
+        let (band, chunk) = (task / plan.chunks, task % plan.chunks);
+        let lines = part(oh, plan.bands, band);
+        let planes = part(self.spec.input.images * channels, plan.chunks, chunk);
         let mut next = planes.start;
         while next < planes.end {
             let (image, channel) = (next / channels, next % channels);
@@ -375,18 +379,18 @@ impl Conv {
                 if let Some(rows) = plan.rows {
                     let args = DepthwiseArgs {
                         planes: together,
-                        input,
+                        input: input.wrapping_add(lines.start * self.source.pixel_row),
                         input_plane: self.source.channel_stride,
                         input_row: self.source.pixel_row / self.spec.stride[0],
                         weights: view.weights(o * k),
                         bias: to.bias,
                         slopes: to.slopes,
-                        rows: oh,
+                        rows: lines.len(),
                         width: ow,
-                        out: to.out,
+                        out: to.out.wrapping_add(lines.start * self.spec.output.row_stride),
                         out_plane: self.spec.output.channel_stride,
                         out_row: self.spec.output.row_stride,
-                        residual: to.residual,
+                        residual: to.residual.wrapping_add(lines.start * to.residual_row),
                         residual_plane: to.residual_channel,
                         residual_row: to.residual_row,
                         epilogue: self.epilogue,
@@ -417,6 +421,7 @@ impl Conv {
                 };
                 let (segments, len) =
                     if plan.flat { (1, (oh - 1) * self.source.pixel_row + ow) } else { (oh, ow) };
+                // Only blocks of rows come in bands.
                 for y in 0..segments {
                     args.input = input.wrapping_add(y * self.source.pixel_row);
                     args.out = to.out.wrapping_add(y * self.spec.output.row_stride);
