@@ -11,9 +11,14 @@
 //! on a shared machine it may not be running at all): then the others do its share, and nobody waits
 //! for it. Since a task computes the same whoever runs it, results do not depend on this.
 //!
+//! The leader claims from the front and helpers from the back. The tasks of most stages are in the
+//! order of the planes or rows that they compute, so that a thread mostly finds in its own cache what
+//! it needs of the step before; what another core has written costs several times as much.
+//!
 //! Helpers spin for [`SPIN`] when there is nothing to claim, which is longer than most single-task
-//! steps take, and then sleep until the next stage. They do so after a run as well, for the next often
-//! follows at once, and waking a thread takes as long as a tenth of a small network.
+//! steps take. For [`YIELD`] they then offer their core to whoever needs it, but stay awake: waking a
+//! thread takes as long as a tenth of a small network, and another run often follows at once. Then they
+//! sleep until the next run begins.
 //!
 //! # Why not a crate
 //!
@@ -35,13 +40,52 @@ use crate::error::RunError;
 /// How long a helper spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
+/// How long a helper that finds nothing to do stays awake.
+const YIELD: Duration = Duration::from_micros(300);
+
 /// Nothing to claim: no run is under way.
 const IDLE: u64 = u64::MAX;
 
-/// The upper half of the state is the stage (an index into [`Model::stages`]), the lower half the
-/// next task of it.
-fn pack(stage: usize, task: usize) -> u64 {
-    (stage as u64) << 32 | task as u64
+/// Bits of a number of tasks in the state.
+const TASK_BITS: u32 = 21;
+
+/// Most tasks of a stage that is shared.
+const MOST_TASKS: usize = (1 << TASK_BITS) - 1;
+
+/// A stage at work, as one word: its index in [`Model::stages`], and how many of its tasks have been
+/// claimed from the front and from the back.
+#[derive(Clone, Copy)]
+struct Claims {
+    stage: usize,
+    front: usize,
+    back: usize,
+}
+
+impl Claims {
+    fn unpack(state: u64) -> Claims {
+        let tasks = |state: u64| state as usize & MOST_TASKS;
+        Claims {
+            stage: (state >> (2 * TASK_BITS)) as usize,
+            front: tasks(state >> TASK_BITS),
+            back: tasks(state),
+        }
+    }
+
+    fn pack(self) -> u64 {
+        (self.stage as u64) << (2 * TASK_BITS) | (self.front as u64) << TASK_BITS | self.back as u64
+    }
+
+    /// Whether some of so many tasks are open.
+    fn open(self, tasks: usize) -> bool {
+        self.front + self.back < tasks
+    }
+}
+
+/// Which end of the tasks a thread claims from.
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
 }
 
 /// What the threads of a session share.
@@ -68,20 +112,28 @@ impl Shared {
     }
 
     /// Claims a task of the published stage: the stage and the task, if one is open.
-    fn claim(&self) -> Option<(usize, usize)> {
+    fn claim(&self, end: End) -> Option<(usize, usize)> {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
-            let (stage, task) = ((state >> 32) as usize, (state & 0xffff_ffff) as usize);
-            match self.model.stages.get(stage) {
-                Some(found) if task < found.tasks => {}
-                _ => return None,
+            let mut claims = Claims::unpack(state);
+            let tasks = self.model.stages.get(claims.stage)?.tasks;
+            if !claims.open(tasks) {
+                return None;
+            }
+            let task = match end {
+                End::Front => claims.front,
+                End::Back => tasks - 1 - claims.back,
+            };
+            match end {
+                End::Front => claims.front += 1,
+                End::Back => claims.back += 1,
             }
             // A helper that read the state long ago succeeds only if it is the same again; then
             // this task of this stage is open again, in another run.
-            let next = pack(stage, task + 1);
+            let next = claims.pack();
             match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Some((stage, task)),
+                Ok(_) => return Some((claims.stage, task)),
                 Err(found) => state = found,
             }
         }
@@ -131,9 +183,9 @@ impl Shared {
     }
 
     /// Publishes a stage and wakes helpers that sleep.
-    fn publish(&self, state: u64) {
+    fn publish(&self, stage: usize) {
         // In one order with `sleepers`: either the helper sees the stage, or it is seen here.
-        self.state.store(state, Ordering::SeqCst);
+        self.state.store(Claims { stage, front: 0, back: 0 }.pack(), Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
             self.wake.notify_all();
@@ -195,7 +247,7 @@ impl Team {
         let alone = self.helpers.is_empty();
         let mut result = Ok(());
         for (index, stage) in model.stages.iter().enumerate() {
-            let outcome = if stage.tasks == 1 || alone {
+            let outcome = if stage.tasks == 1 || alone || stage.tasks > MOST_TASKS {
                 shared.run_tasks(stage.step, stage.stage, 0..stage.tasks, scratch)
             } else {
                 self.share(index, stage.tasks, scratch)
@@ -219,8 +271,8 @@ impl Team {
         let shared = &*self.shared;
         shared.failed.store(0, Ordering::Relaxed);
         shared.done.store(0, Ordering::Relaxed);
-        shared.publish(pack(stage, 0));
-        while let Some((stage, task)) = shared.claim() {
+        shared.publish(stage);
+        while let Some((stage, task)) = shared.claim(End::Front) {
             shared.run_claimed(stage, task, scratch);
         }
         let mut turns = 0u32;
@@ -255,7 +307,7 @@ fn help(shared: &Shared) {
     let mut idle_since: Option<Instant> = None;
     let mut turns = 0u32;
     loop {
-        if let Some((stage, task)) = shared.claim() {
+        if let Some((stage, task)) = shared.claim(End::Back) {
             shared.run_claimed(stage, task, &mut scratch);
             idle_since = None;
             continue;
@@ -266,7 +318,12 @@ fn help(shared: &Shared) {
         if !turns.is_multiple_of(64) {
             continue;
         }
-        if idle_since.get_or_insert_with(Instant::now).elapsed() < SPIN {
+        let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
+        if idle < SPIN {
+            continue;
+        }
+        if idle < YIELD {
+            std::thread::yield_now();
             continue;
         }
         if shared.stop.load(Ordering::SeqCst) {
@@ -282,10 +339,9 @@ fn sleep(shared: &Shared) {
     let mut guard = shared.lock();
     shared.sleepers.fetch_add(1, Ordering::SeqCst);
     let changed = || {
-        let state = shared.state.load(Ordering::SeqCst);
-        let (stage, task) = ((state >> 32) as usize, (state & 0xffff_ffff) as usize);
+        let claims = Claims::unpack(shared.state.load(Ordering::SeqCst));
         let open =
-            state != IDLE && shared.model.stages.get(stage).is_some_and(|stage| task < stage.tasks);
+            shared.model.stages.get(claims.stage).is_some_and(|stage| claims.open(stage.tasks));
         open || shared.stop.load(Ordering::SeqCst)
     };
     while !changed() {
