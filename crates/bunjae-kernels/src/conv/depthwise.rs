@@ -50,12 +50,12 @@ struct Plane {
 /// Square kernels of side `K` at stride `STRIDE` (1 or 2), in blocks of `R` rows.
 struct DepthwiseRows<const K: usize, const STRIDE: usize, const R: usize>;
 
-/// What follows the sum. The cheap cases are separate instances because a call in the loop, even
-/// one never taken, makes the compiler keep the weights in memory.
+/// What follows the sum where that is cheap: a part of the instance, as a call in the loop, even one never
+/// taken, makes the compiler keep the weights in memory.
 trait Finish<S: Simd> {
     /// # Safety
-    /// As [`Epilogue::apply`] for `n` pixels.
-    unsafe fn finish(&self, v: S::V, residual: *const f32, n: usize, slope: *const f32) -> S::V;
+    /// The instruction set is present.
+    unsafe fn finish(&self, v: S::V) -> S::V;
 }
 
 struct Clamp<S: Simd> {
@@ -65,7 +65,7 @@ struct Clamp<S: Simd> {
 
 impl<S: Simd> Finish<S> for Clamp<S> {
     #[inline(always)]
-    unsafe fn finish(&self, v: S::V, _: *const f32, _: usize, _: *const f32) -> S::V {
+    unsafe fn finish(&self, v: S::V) -> S::V {
         // SAFETY: pure arithmetic.
         unsafe { S::min(self.hi, S::max(self.lo, v)) }
     }
@@ -77,19 +77,40 @@ struct Leaky<S: Simd> {
 
 impl<S: Simd> Finish<S> for Leaky<S> {
     #[inline(always)]
-    unsafe fn finish(&self, v: S::V, _: *const f32, _: usize, _: *const f32) -> S::V {
+    unsafe fn finish(&self, v: S::V) -> S::V {
         // SAFETY: pure arithmetic.
         unsafe { leaky_max::<S>(v, self.slope) }
     }
 }
 
-impl<S: Simd> Finish<S> for Epilogue {
+/// For what follows in a pass of its own, [`finish_plane`].
+struct Later;
+
+impl<S: Simd> Finish<S> for Later {
     #[inline(always)]
-    unsafe fn finish(&self, v: S::V, residual: *const f32, n: usize, slope: *const f32) -> S::V {
-        let mut v = [v];
-        // SAFETY: passed on.
-        unsafe { self.apply::<S, 1>(&mut v, residual, |_| n, slope) };
-        v[0]
+    unsafe fn finish(&self, v: S::V) -> S::V {
+        v
+    }
+}
+
+/// Applies the epilogue to the sums of a plane.
+///
+/// # Safety
+/// As the body.
+#[inline(always)]
+unsafe fn finish_plane<S: Simd>(a: &DepthwiseArgs, plane: &Plane) {
+    for y in 0..a.rows {
+        for x in (0..a.width).step_by(S::LANES) {
+            let n = (a.width - x).min(S::LANES);
+            // SAFETY: `n` pixels from `x` lie within the output and the residual.
+            unsafe {
+                let out = plane.out.add(y * a.out_row + x);
+                let residual = plane.residual.wrapping_add(y * a.residual_row + x);
+                let mut v = [S::load_n(out, n)];
+                a.epilogue.apply::<S, 1>(&mut v, residual, |_| n, plane.slope);
+                S::store_n(out, v[0], n);
+            }
+        }
     }
 }
 
@@ -127,7 +148,6 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
     let l = S::LANES;
     let (input, out) = (y * STRIDE * a.input_row, y * a.out_row);
     let (input, out) = (plane.input.wrapping_add(input), plane.out.wrapping_add(out));
-    let residual = plane.residual.wrapping_add(y * a.residual_row);
     // Where rows lie side by side, what is stored beyond one is the beginning of the next, which follows.
     let spills = a.out_row == a.width && a.width + a.width >= l;
     let follows = y + R < a.rows;
@@ -138,7 +158,7 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
         // SAFETY: `K x K` weights and a bias are readable. The rows and columns that the taps of
         // existing pixels see lie within the input by the plan. Whole vectors are loaded: at stride 1
         // up to `LANES - 1`, at stride 2 up to `2 LANES - 1` elements past those, within `TAIL`. `n`
-        // pixels from `x` lie within the output and residual, and beyond a row lies another.
+        // pixels from `x` lie within the output, and beyond a row lies another.
         unsafe {
             let row = rows_from(input.add(x * STRIDE), a.input_row);
             let mut acc = [S::splat(*plane.bias); R];
@@ -149,10 +169,9 @@ unsafe fn block<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
                 }
             });
             for r in 0..R {
-                let residual = residual.wrapping_add(r * a.residual_row + x);
                 // The bias is the same in all lanes, so that only the sum has to be put in order.
                 let sum = if STRIDE == 1 { acc[r] } else { S::in_order(acc[r]) };
-                acc[r] = finish.finish(sum, residual, n, plane.slope);
+                acc[r] = finish.finish(sum);
             }
             // One branch for all rows: a branch for each makes the compiler delay the sums of later
             // rows, with all that they need in memory.
@@ -239,6 +258,7 @@ unsafe fn columns_at<S: Simd, const STRIDE: usize>(row: *const f32) -> [S::V; ST
 unsafe fn planes<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
     a: &DepthwiseArgs,
     finish: &impl Finish<S>,
+    after: impl Fn(&DepthwiseArgs, &Plane),
 ) {
     // A copy, which no store can change.
     let a = *a;
@@ -255,6 +275,7 @@ unsafe fn planes<S: Simd, const K: usize, const STRIDE: usize, const R: usize>(
             // SAFETY: the last block ends with the last row.
             unsafe { block::<S, K, STRIDE, R>(&a, &plane, y.min(a.rows - R), finish) };
         }
+        after(&a, &plane);
         plane = Plane {
             input: plane.input.wrapping_add(a.input_plane),
             weights: plane.weights.wrapping_add(K * K),
@@ -276,12 +297,13 @@ impl<const K: usize, const STRIDE: usize, const R: usize> Body<DepthwiseArgs>
             match (a.epilogue.residual, a.epilogue.fused) {
                 (None, Fused::Clamp { lo, hi }) => {
                     let finish = Clamp::<S> { lo: S::splat(lo), hi: S::splat(hi) };
-                    planes::<S, K, STRIDE, R>(a, &finish);
+                    planes::<S, K, STRIDE, R>(a, &finish, |_, _| ());
                 }
                 (None, Fused::Leaky { slope }) => {
-                    planes::<S, K, STRIDE, R>(a, &Leaky::<S> { slope: S::splat(slope) });
+                    let finish = Leaky::<S> { slope: S::splat(slope) };
+                    planes::<S, K, STRIDE, R>(a, &finish, |_, _| ());
                 }
-                _ => planes::<S, K, STRIDE, R>(a, &a.epilogue),
+                _ => planes::<S, K, STRIDE, R>(a, &Later, |a, plane| finish_plane::<S>(a, plane)),
             }
         }
     }

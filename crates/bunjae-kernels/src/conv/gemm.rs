@@ -67,28 +67,28 @@ pub(super) fn gemm_row(spec: &ConvSpec) -> usize {
 /// The most channels of a tile of the GEMM form, and the relative time of the form with it.
 fn gemm_cap(spec: &ConvSpec, isa: Isa) -> (usize, f64) {
     let (vectors, _) = pixel_segments(spec, isa, gemm_row(spec), true);
-    let (channels, k) = (spec.group_outputs(), spec.k() as f64);
+    let (channels, k) = (spec.group_outputs(), spec.k());
     cheapest_cap(isa, channels, |cap| {
-        let tile = |nr: usize, mr: usize| gemm_tile_cost(k * isa.lanes() as f64, k, nr, mr);
+        let tile = |nr: usize, mr: usize| gemm_tile_cost(k, isa.lanes(), nr, mr);
         // Packing writes short runs of vectors slower than long ones.
         let pack = 3.0 + 4.0 / max_nr(isa, cap) as f64;
-        k * (tiles_cost(isa, channels, cap, vectors, tile) + pack * vectors as f64)
+        k as f64 * (tiles_cost(isa, channels, cap, vectors, tile) + pack * vectors as f64)
     })
 }
 
 /// [`tile_cost`] of the GEMM form: what a tile does not find in the first-level cache comes from the
-/// second, and finishing it takes time per channel, whatever the number of products.
-fn gemm_tile_cost(vector: f64, k: f64, nr: usize, mr: usize) -> f64 {
-    let strip = vector * nr as f64;
-    let from_second = if strip > STRIP_LEN { 0.75 } else { 0.1 } * nr as f64;
-    let weights = if k * mr as f64 > BLOCK_LEN { 0.25 * mr as f64 } else { 0.0 };
-    tile_cost(nr, mr) + from_second + weights + 8.0 * mr as f64 / k
+/// second, and finishing it takes time per channel, whatever the number of products. The factors are from
+/// pointwise layers of 16 to 960 channels on AVX2.
+fn gemm_tile_cost(k: usize, lanes: usize, nr: usize, mr: usize) -> f64 {
+    let strip = if k * nr * lanes > STRIP_LEN { 0.75 } else { 0.1 } * nr as f64;
+    let weights = if k * mr > BLOCK_LEN { 0.25 } else { 0.0 } * mr as f64;
+    tile_cost(nr, mr) + strip + weights + 8.0 * mr as f64 / k as f64
 }
 
 /// Elements of a strip that stay in a first-level cache of 32 KiB while blocks of channels pass over it,
 /// and of a block's weights that stay there while strips pass by.
-const STRIP_LEN: f64 = 5120.0;
-const BLOCK_LEN: f64 = 4096.0;
+const STRIP_LEN: usize = 5120;
+const BLOCK_LEN: usize = 4096;
 
 /// Relative time of the GEMM form.
 pub(super) fn gemm_estimate(spec: &ConvSpec, isa: Isa) -> f64 {

@@ -15,8 +15,8 @@ use crate::simd::MAX_LANES;
 /// Most channels whose sums are taken at once.
 const MAX_SUMS: usize = 64;
 
-/// Weights of the blocks that one call of a tile computes: half of a first-level cache of 32 KiB, as
-/// they pass by twice where the pixels make tiles of two sizes.
+/// Weights of the blocks that one call of a tile computes: half of a first-level cache of 32 KiB, where
+/// they stay while the pixels pass by.
 const RUN_WEIGHTS: usize = 4096;
 
 impl Conv {
