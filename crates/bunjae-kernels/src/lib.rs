@@ -92,14 +92,24 @@
 //! plain ones, the depthwise form lets the last vector of a row overlap the one before, and the
 //! average over all pixels sums channels in their lanes. Together with asking early for the lines
 //! that a tile will write, this changed MobileNetV2 at 224 x 224 from 12.43 to 11.72 ms (AMD EPYC of
-//! the Zen 3 generation, AVX2, one thread, medians, alternating). Three of its layers in
-//! microseconds, from two profiles; the machine's speed drifted by up to a tenth between them:
+//! the Zen 3 generation, AVX2, one thread, medians, alternating).
 //!
-//! | layer | masked stores | now |
+//! # Depthwise blocks
+//!
+//! Nine products for each number that is loaded leave little room beside them. A block of rows has as
+//! many sums as hide the latency of a multiply-add, takes the columns of the kernel one after another, so
+//! that few registers hold weights, and is compiled for its number of rows. Microseconds of the benchmark
+//! of this crate (the same machine, least of five by turns), beside blocks of four rows with all weights
+//! in registers:
+//!
+//! | layer | four rows, all weights | now |
 //! |---|---|---|
-//! | depthwise 3x3, 384 channels, 14 x 14 | 49 | 35 |
-//! | depthwise 3x3, 960 channels, 7 x 7 | 61 | 43 |
-//! | 1x1, 320 to 1280, 7 x 7, averaged | 726 | 549 |
+//! | 3x3, 32 channels, 112 x 112 | 135 | 117 |
+//! | 3x3, 144 channels, 56 x 56 | 150 | 122 |
+//! | 3x3, 192 channels, 28 x 28 | 59 | 47 |
+//! | 3x3, 384 channels, 14 x 14 | 34 | 25 |
+//! | 3x3, 960 channels, 7 x 7 | 32 | 19 |
+//! | 5x5, 120 channels, 28 x 28 | 102 | 68 |
 //!
 //! # Accuracy
 //!
