@@ -37,7 +37,7 @@ use super::model::Model;
 use super::step::StepError;
 use crate::error::RunError;
 
-/// How long a helper spins before it sleeps.
+/// How long a helper that finds nothing to do keeps its core.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// How long a helper that finds nothing to do stays awake.
