@@ -251,8 +251,10 @@ impl StripRun {
     }
 }
 
+/// Copies `N` vectors.
+///
 /// # Safety
-/// `N` vectors are readable and writable.
+/// They are readable at `from` and writable at `to`.
 #[inline(always)]
 unsafe fn copy_vectors<S: Simd, const N: usize>(from: *const f32, to: *mut f32) {
     for v in 0..N {

@@ -155,6 +155,8 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NR: usize>(
         for m in 0..MR {
             acc[m] = [bias[m]; NR];
         }
+        // Not counted down as in the channel form: the compiler then runs out of registers for the tile of
+        // three channels, and MobileNetV2 takes 1.2 times as long.
         let mut k = 0;
         while k + UNROLLED <= products {
             for u in 0..UNROLLED {
