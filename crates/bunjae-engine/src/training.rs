@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bunjae_ir::{Graph, Source};
 use bunjae_tensor::{Tensor, TensorError};
 
-use crate::compile::{CompileOptions, Segment, Target, training_model};
+use crate::compile::{CompileOptions, LINE, Segment, Target, training_model};
 use crate::error::{CompileError, RunError};
 use crate::runtime::{Input, Model, Output, Port, Profile, Session};
 
@@ -16,7 +16,8 @@ use crate::runtime::{Input, Model, Output, Port, Profile, Session};
 /// `differentiate` calls them) are its *parameters*. They live in one flat array, their gradients in
 /// a second one with the same [`Segment`]s, so that a step of an optimiser, clipping, averaging and
 /// a checkpoint are loops over arrays. Both stay where they are between runs; a run reads the first
-/// and writes the second. All other weights are constants.
+/// and writes the second, whose memory it uses for other things before. All other weights are
+/// constants.
 ///
 /// A run allocates nothing, and computes the same bits on any number of threads.
 ///
@@ -87,7 +88,8 @@ impl TrainingSession {
         self.arrays_mut().0
     }
 
-    /// The gradients that the last run computed; zeros before the first.
+    /// The gradients that the last run computed; zeros before the first, and without meaning after
+    /// one that failed.
     pub fn gradients(&self) -> &[f32] {
         &self.session.resident()[self.halves().1]
     }
@@ -178,7 +180,20 @@ impl TrainingSession {
         inputs: &[Input<'_>],
         outputs: &mut [Output<'_>],
     ) -> Result<(), RunError> {
-        self.session.run(inputs, outputs)
+        self.session.run(inputs, outputs)?;
+        self.clear_between_gradients();
+        Ok(())
+    }
+
+    /// Sets to zero what lies between the segments of the gradients, where a run leaves what it
+    /// needed before.
+    fn clear_between_gradients(&mut self) {
+        let (len, resident) = (self.len, self.session.resident_mut());
+        for Segment { start, len: own, .. } in &self.segments {
+            let end = start + own;
+            let next = end.next_multiple_of(LINE).min(len);
+            resident[len + end..len + next].fill(0.0);
+        }
     }
 
     /// Runs `runs` times on these inputs and measures each step.
@@ -186,7 +201,9 @@ impl TrainingSession {
     /// # Errors
     /// As [`Session::run`].
     pub fn profile(&mut self, inputs: &[Input<'_>], runs: usize) -> Result<Profile, RunError> {
-        self.session.profile(inputs, runs)
+        let profile = self.session.profile(inputs, runs)?;
+        self.clear_between_gradients();
+        Ok(profile)
     }
 
     /// The plan that it runs.

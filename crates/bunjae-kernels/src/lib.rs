@@ -162,6 +162,6 @@ pub use softmax::Softmax;
 pub use table::Kernel;
 pub use train::{
     Adam, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs,
-    BatchNormOutputs, BatchNormSpec, BatchNormTrain, ChannelSum, FlatMath, MapGrad, MaxPoolGrad,
-    Sgd,
+    BatchNormOutputs, BatchNormSpec, BatchNormTrain, BatchStatistics, ChannelSum, FlatMath,
+    MapGrad, MaxPoolGrad, Sgd,
 };

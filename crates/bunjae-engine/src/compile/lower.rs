@@ -406,21 +406,21 @@ impl<'g> Lowering<'g> {
                 lifetimes[first] = Lifetime { first: 0, last: usize::MAX, len: shelf.len };
             }
         }
-        for &(buffer, _) in pinned {
-            lifetimes[buffer] = Lifetime { first: usize::MAX, last: 0, len: 0 };
+        // Parameters stay from one run to the next. Gradients stay after a run: until the first step
+        // that writes them, their places serve other buffers.
+        for &(buffer, start) in pinned {
+            if start < layout.bytes() / 2 {
+                lifetimes[buffer].first = 0;
+            }
+            lifetimes[buffer].last = usize::MAX;
         }
-        let (mut starts, arena_len) = place(&lifetimes, ALIGN);
+        let (mut starts, arena_len) = place(&lifetimes, pinned, ALIGN);
         for shelf in &shelves {
             for &buffer in &shelf.buffers {
                 starts[buffer] = starts[shelf.buffers[0]];
             }
         }
-        // The flat arrays come first, and nothing else lies there.
-        starts.iter_mut().for_each(|start| *start += layout.bytes());
-        let arena_len = arena_len + layout.bytes();
-        for &(buffer, start) in pinned {
-            starts[buffer] = start;
-        }
+        let arena_len = arena_len.max(layout.bytes());
         if arena_len > MAX_ARENA {
             return Err(CompileError::Memory { bytes: arena_len, limit: MAX_ARENA });
         }

@@ -20,8 +20,8 @@ use bunjae_kernels::Isa;
 use crate::error::CompileError;
 use crate::runtime::Model;
 use store::Store;
-pub(crate) use train::Layout;
 pub use train::Segment;
+pub(crate) use train::{LINE, Layout};
 use tune::Tuner;
 
 /// What a graph is compiled for.
@@ -132,7 +132,7 @@ pub(crate) fn training_model(
     options: &CompileOptions,
 ) -> Result<(Model, Layout), CompileError> {
     let train::Trained { graph, layout } = train::trained(&graph.bind(&options.sizes)?)?;
-    let graph = simplified(&graph)?;
+    let graph = train::recomputing(&simplified(&graph)?)?;
     check_sizes(&graph)?;
     let mut store = store(options);
     let parts = lower::lower(&graph, target, &mut store, &layout)?;

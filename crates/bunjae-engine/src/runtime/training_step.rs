@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bunjae_kernels::{
     BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs,
-    BatchNormTrain, ChannelSum, ConvInputGrad, ConvWeightGrad, InputGradInputs, KernelError,
-    MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
+    BatchNormTrain, BatchStatistics, ChannelSum, ConvInputGrad, ConvWeightGrad, InputGradInputs,
+    KernelError, MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
 };
 
 use super::memory::StepMemory;
@@ -37,6 +37,8 @@ pub(crate) enum TrainingPrepared {
     WeightGrad(Box<ConvWeightGrad>),
     /// Input, gamma, beta and residual (if any) to output, mean and variance.
     BatchNorm(Box<BatchNormTrain>),
+    /// Input, gamma, beta, mean, variance and residual (if any) to output.
+    BatchNormAgain(Box<BatchNormTrain>),
     /// Input, gradient, gamma, beta, mean and variance to the gradients of input, gamma, beta and of
     /// a bias (if wanted).
     BatchNormGrad(Box<BatchNormGrad>),
@@ -65,7 +67,9 @@ impl TrainingKernel {
             TrainingPrepared::PackInputGrad(kernel) => [kernel.packing_tasks(), 0, 0],
             TrainingPrepared::InputGrad(kernel) => kernel.stages(),
             TrainingPrepared::WeightGrad(kernel) => kernel.stages(),
-            TrainingPrepared::BatchNorm(kernel) => [kernel.tasks(), 0, 0],
+            TrainingPrepared::BatchNorm(kernel) | TrainingPrepared::BatchNormAgain(kernel) => {
+                [kernel.tasks(), 0, 0]
+            }
             TrainingPrepared::BatchNormGrad(kernel) => [kernel.tasks(), 0, 0],
             TrainingPrepared::MapGrad(kernel) => [kernel.tasks(), 0, 0],
             TrainingPrepared::MaxPoolGrad(kernel) => [kernel.tasks(), 0, 0],
@@ -79,7 +83,9 @@ impl TrainingKernel {
             TrainingPrepared::InputGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::WeightGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::MaxPoolGrad(kernel) => kernel.scratch_len(),
-            TrainingPrepared::BatchNorm(kernel) => kernel.scratch_len(),
+            TrainingPrepared::BatchNorm(kernel) | TrainingPrepared::BatchNormAgain(kernel) => {
+                kernel.scratch_len()
+            }
             TrainingPrepared::BatchNormGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::Pack(..)
             | TrainingPrepared::PackInputGrad(_)
@@ -101,6 +107,7 @@ impl TrainingKernel {
                 format!("conv weight grad {height}x{width}")
             }
             TrainingPrepared::BatchNorm(_) => "batch norm train".to_string(),
+            TrainingPrepared::BatchNormAgain(_) => "batch norm again".to_string(),
             TrainingPrepared::BatchNormGrad(_) => "batch norm grad".to_string(),
             TrainingPrepared::MapGrad(_) => "map grad".to_string(),
             TrainingPrepared::MaxPoolGrad(_) => "pool grad".to_string(),
@@ -187,8 +194,21 @@ impl TrainingKernel {
                     beta: vector(2)?,
                     residual: optional(3)?,
                 };
-                let outputs =
-                    BatchNormOutputs { output: region(0)?, mean: result(1)?, variance: result(2)? };
+                let statistics =
+                    BatchStatistics::Computed { mean: result(1)?, variance: result(2)? };
+                let outputs = BatchNormOutputs { output: region(0)?, statistics };
+                // SAFETY: see above.
+                unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
+            }
+            TrainingPrepared::BatchNormAgain(kernel) => {
+                let inputs = BatchNormInputs {
+                    input: read(0)?,
+                    gamma: vector(1)?,
+                    beta: vector(2)?,
+                    residual: optional(5)?,
+                };
+                let statistics = BatchStatistics::Given { mean: vector(3)?, variance: vector(4)? };
+                let outputs = BatchNormOutputs { output: region(0)?, statistics };
                 // SAFETY: see above.
                 unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
             }

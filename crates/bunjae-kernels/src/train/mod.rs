@@ -9,7 +9,9 @@ mod max_pool_grad;
 mod optimiser;
 mod slope;
 
-pub use batch_norm::{BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain};
+pub use batch_norm::{
+    BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain, BatchStatistics,
+};
 pub use batch_norm_grad::{BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs};
 pub use channel_sum::ChannelSum;
 pub use map_grad::MapGrad;

@@ -162,14 +162,25 @@ pub(crate) fn batch_norm(isa: Isa) {
         let mut again = Guarded::output(spec.output, norm.misalignment);
         let outputs = BatchNormOutputs {
             output: Output::new(again.slice_mut()),
-            mean: Output::new(&mut mean),
-            variance: Output::new(&mut variance),
+            statistics: BatchStatistics::Computed {
+                mean: Output::new(&mut mean),
+                variance: Output::new(&mut variance),
+            },
         };
         for task in (0..kernel.tasks()).rev() {
             // SAFETY: one task at a time.
             unsafe { kernel.run_tasks(task..task + 1, &inputs, &outputs, &mut scratch).unwrap() };
         }
         assert_eq!(output.bits(), again.bits(), "{context}");
+        let mut given = Guarded::output(spec.output, norm.misalignment);
+        let outputs = BatchNormOutputs {
+            output: Output::new(given.slice_mut()),
+            statistics: BatchStatistics::Given { mean: &mean, variance: &variance },
+        };
+        let tasks = 0..kernel.tasks();
+        // SAFETY: all tasks on one thread.
+        unsafe { kernel.run_tasks(tasks, &inputs, &outputs, &mut scratch).unwrap() };
+        assert_eq!(output.bits(), given.bits(), "{context}, with given statistics");
     }
 }
 
@@ -569,4 +580,11 @@ fn what_cannot_be_fused_and_what_does_not_fit_is_refused() {
     assert!(run(&inputs, 2, 0).is_err());
     assert!(run(&inputs, 3, 1).is_err());
     assert!(run(&inputs, 3, 0).is_ok());
+    for (means, variances) in [(2, 3), (3, 2)] {
+        let (mean, variance) = (&channels[..means], &channels[..variances]);
+        let statistics = BatchStatistics::Given { mean, variance };
+        let outputs = BatchNormOutputs { output: Output::new(&mut y), statistics };
+        // SAFETY: all tasks on one thread.
+        assert!(unsafe { kernel.run_tasks(0..1, &inputs, &outputs, &mut scratch) }.is_err());
+    }
 }

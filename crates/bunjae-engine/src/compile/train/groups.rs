@@ -72,7 +72,7 @@ impl TrainingGroup {
     }
 }
 
-/// A batch normalisation by the statistics of the batch with what follows it.
+/// A batch normalisation by the statistics of the batch, computed or given, with what follows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::compile) struct Norm {
     pub node: NodeId,
@@ -117,7 +117,7 @@ impl TrainingGroups {
     pub(in crate::compile) fn new(graph: &Graph) -> TrainingGroups {
         let mut finder = Finder::new(graph);
         for (id, node) in graph.node_ids() {
-            if let Op::BatchNormTrain(_) = node.op {
+            if finder.normalises_by_batch(node) {
                 finder.norm(id, node);
             }
         }
@@ -134,10 +134,16 @@ impl TrainingGroups {
         self.places.get(node.index()).is_some_and(Option::is_some)
     }
 
+    /// The group that a node belongs to.
+    pub(in crate::compile) fn of(&self, node: NodeId) -> Option<&TrainingGroup> {
+        let place = self.places.get(node.index())?.as_ref()?;
+        self.groups.get(place.group)
+    }
+
     /// The group that runs in a node's place.
     pub(in crate::compile) fn at(&self, node: NodeId) -> Option<&TrainingGroup> {
-        let place = self.places.get(node.index())?.filter(|place| place.here)?;
-        self.groups.get(place.group)
+        let here = self.places.get(node.index())?.is_some_and(|place| place.here);
+        self.of(node).filter(|_| here)
     }
 
     fn add(&mut self, group: TrainingGroup, nodes: &[NodeId], here: NodeId) {
@@ -211,6 +217,17 @@ impl<'g> Finder<'g> {
             backward(self.op(forward), self.op(back)) && self.graph.node(back).inputs[1] != x
         });
         fits.then_some(Link { forward, backward: back })
+    }
+
+    /// Whether a node normalises by the statistics of the batch, be it for the first time or again.
+    fn normalises_by_batch(&self, node: &Node) -> bool {
+        match node.op {
+            Op::BatchNormTrain(_) => true,
+            Op::BatchNorm(_) => self
+                .maker(node.inputs[3])
+                .is_some_and(|maker| matches!(self.op(maker), Op::BatchNormTrain(_))),
+            _ => false,
+        }
     }
 
     /// The normalisation with all that can be taken in, and its gradient likewise.
@@ -287,14 +304,14 @@ impl<'g> Finder<'g> {
 
     /// The gradient of a normalisation by its operand.
     fn grad_of(&self, id: NodeId, node: &Node) -> Option<NodeId> {
-        let mean = node.outputs[1];
+        let &[_, mean, variance] = node.outputs.as_slice() else { return None };
         self.users[node.inputs[0].index()].iter().copied().find(|&user| {
             let grad = self.graph.node(user);
             matches!((&grad.op, self.op(id)), (Op::BatchNormGrad(a), Op::BatchNormTrain(b)) if a.eps == b.eps)
                 && grad.inputs[0] == node.inputs[0]
                 && grad.inputs[2] == node.inputs[1]
                 && grad.inputs[3] == mean
-                && grad.inputs[4] == node.outputs[2]
+                && grad.inputs[4] == variance
         })
     }
 
@@ -374,8 +391,7 @@ impl<'g> Finder<'g> {
     fn made_by_norm(&self, id: TensorId) -> Option<usize> {
         let maker = self.maker(id)?;
         let node = self.graph.node(maker);
-        let normalised =
-            matches!(node.op, Op::BatchNormTrain(_)) && node.outputs.first() == Some(&id);
+        let normalised = self.normalises_by_batch(node) && node.outputs.first() == Some(&id);
         normalised.then_some(maker.index())
     }
 

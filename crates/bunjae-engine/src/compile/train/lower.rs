@@ -266,10 +266,17 @@ impl<'g> Lowering<'g> {
     fn norm(&mut self, norm: &Norm) -> Result<bool, CompileError> {
         let node = self.graph.node(norm.node);
         let name = self.graph.node_label(norm.node);
-        let Op::BatchNormTrain(op) = &node.op else { return Ok(false) };
+        let eps = match &node.op {
+            Op::BatchNormTrain(op) => op.eps,
+            Op::BatchNorm(op) => op.eps,
+            _ => return Ok(false),
+        };
         let (x, input) = self.picture(node.inputs[0], &name)?;
-        let mut reads =
-            vec![x, self.vector(node.inputs[1], &name)?, self.vector(node.inputs[2], &name)?];
+        let mut reads = vec![x];
+        // Gamma and beta; with given statistics those too.
+        for &id in &node.inputs[1..] {
+            reads.push(self.vector(id, &name)?);
+        }
         let residual = match norm.residual {
             Some(residual) => {
                 let (view, planar) = self.picture(residual, &name)?;
@@ -280,11 +287,14 @@ impl<'g> Lowering<'g> {
         };
         let regions: Vec<usize> = reads.iter().map(|view| view.region).collect();
         let (y, output, copy) = self.picture_result(norm.result, &regions);
-        let [mean, variance] = [1, 2].map(|at| self.places.allocate(node.outputs[at], &regions));
+        let mut writes = vec![y.clone()];
+        for &id in &node.outputs[1..] {
+            writes.push(self.places.allocate(id, &regions));
+        }
         let spec = BatchNormSpec {
             input,
             output,
-            eps: op.eps,
+            eps,
             activation: norm.activation,
             residual,
             tail: norm.tail,
@@ -293,8 +303,10 @@ impl<'g> Lowering<'g> {
         let kernel = if self.takes_over_border(&y, &output) { kernel.clearing() } else { kernel };
         let nodes: Vec<NodeId> =
             [norm.node].into_iter().chain(norm.taken.iter().copied()).collect();
-        let prepared = TrainingPrepared::BatchNorm(Box::new(kernel));
-        let writes = vec![y.clone(), mean, variance];
+        let prepared = match writes.len() {
+            1 => TrainingPrepared::BatchNormAgain(Box::new(kernel)),
+            _ => TrainingPrepared::BatchNorm(Box::new(kernel)),
+        };
         let extras = extras(norm.residual.is_some(), norm.activation, norm.tail);
         let kernel = TrainingKernel { extras, ..TrainingKernel::new(prepared, reads, writes) };
         self.push_training(&nodes, kernel);

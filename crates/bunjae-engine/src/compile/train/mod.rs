@@ -3,8 +3,10 @@
 mod groups;
 mod lower;
 mod parameters;
+mod recompute;
 
 pub(super) use groups::{TrainingGroup, TrainingGroups};
 pub(super) use lower::wishes;
 pub use parameters::Segment;
-pub(crate) use parameters::{Layout, Trained, trained};
+pub(crate) use parameters::{LINE, Layout, Trained, trained};
+pub(super) use recompute::recomputing;

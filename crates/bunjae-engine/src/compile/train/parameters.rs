@@ -2,13 +2,17 @@
 //!
 //! A weight whose gradient is an output is a parameter. Parameters become inputs of the graph, so
 //! that no pass takes their numbers for constants, and lie one after the other in a block of memory
-//! that no step's result ever shares; the gradients lie in a second block in the same order.
+//! that no step's result ever shares; the gradients lie in a second block in the same order, which
+//! other results may share until the gradients are written.
 
 use bunjae_ir::{Graph, GraphError, Source, TensorId};
 use bunjae_tensor::DType;
 
 use crate::error::CompileError;
 use crate::runtime::memory::ALIGN;
+
+/// Segments of the flat arrays start at multiples of so many elements.
+pub(crate) const LINE: usize = ALIGN / size_of::<f32>();
 
 /// What `differentiate` puts before the name of a weight to name its gradient.
 const PREFIX: &str = "grad.";
@@ -84,8 +88,7 @@ pub(crate) fn trained(graph: &Graph) -> Result<Trained, CompileError> {
                     start: layout.len,
                     len: tensor.len(),
                 });
-                let line = ALIGN / size_of::<f32>();
-                layout.len = (layout.len + tensor.len()).next_multiple_of(line);
+                layout.len = (layout.len + tensor.len()).next_multiple_of(LINE);
                 result.input(name, graph.ty(id).clone())?
             }
             None => result.add_weight(name, tensor.clone(), *trainable)?,
