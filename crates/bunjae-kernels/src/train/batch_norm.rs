@@ -367,18 +367,25 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
         for y in 0..a.height / 2 {
             let rows = [a.input.add(2 * y * a.input_row), a.input.add((2 * y + 1) * a.input_row)];
             let out = a.out.add(y * a.out_row);
-            for x in (0..pairs).step_by(l) {
+            let mut x = 0;
+            while x < pairs {
                 let n = (pairs - x).min(l);
                 let mut largest = [S::zero(); 2];
                 for (largest, row) in largest.iter_mut().zip(rows) {
+                    let row = row.add(2 * x);
                     // Without a closure, which would not be compiled for the instruction set.
-                    let [lo, hi] = load_pair::<S>(row.add(2 * x), 2 * n);
+                    let [lo, hi] = if n == l {
+                        [S::load(row), S::load(row.add(l))]
+                    } else {
+                        load_pair::<S>(row, 2 * n)
+                    };
                     let lo = slope.value(S::fma(lo, scale, shift));
                     let hi = slope.value(S::fma(hi, scale, shift));
                     let (even, odd) = S::deinterleave(lo, hi);
                     *largest = S::max_nan(even, odd);
                 }
                 S::store_n(out.add(x), S::max_nan(largest[0], largest[1]), n);
+                x += l;
             }
         }
     }

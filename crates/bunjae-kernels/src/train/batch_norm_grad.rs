@@ -225,17 +225,28 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         out.wrapping_add((2 * y + 1) * out_row),
                     ];
                     let g_row = p.gradient.add(y * p.gradient_row);
-                    let pairs = p.width / 2;
-                    for x in (0..p.width).step_by(2 * l) {
+                    let ahead = [p.images * p.input_image, p.images * p.gradient_image];
+                    let mut x = 0;
+                    while x + 2 * l <= p.width {
+                        if !K::STORES {
+                            for row in rows {
+                                S::prefetch_read(row.wrapping_add(ahead[0] + x));
+                            }
+                            S::prefetch_read(g_row.wrapping_add(ahead[1] + x / 2));
+                        }
+                        let g = S::load(g_row.add(x / 2));
+                        pool_windows::<S, A, K, true>(p, slope, sink, [x, 2 * l], rows, outs, g);
+                        x += 2 * l;
+                    }
+                    if x < p.width {
                         // Windows that are whole; a last odd column is in none.
-                        let n = (p.width - x).min(2 * l);
-                        let windows = pairs.saturating_sub(x / 2).min(l);
-                        let g = if windows > 0 {
-                            S::load_n(g_row.add(x / 2), windows)
-                        } else {
-                            S::zero()
+                        let windows = p.width / 2 - x / 2;
+                        let g = match windows {
+                            0 => S::zero(),
+                            _ => S::load_partial(g_row.add(x / 2), windows),
                         };
-                        pool_window::<S, A, K>(p, slope, sink, [x, n], rows, outs, g);
+                        let n = p.width - x;
+                        pool_windows::<S, A, K, false>(p, slope, sink, [x, n], rows, outs, g);
                     }
                 }
                 if p.height % 2 == 1 {
@@ -278,12 +289,12 @@ unsafe fn rest<S: Simd, A: Slope<S>, K: Sink<S>>(
 }
 
 /// The `n` columns from `x` on of two rows, in windows of 2 x 2 whose maximum has the gradient `g`;
-/// of several largest elements the first has all of it.
+/// of several largest elements the first has all of it. `FULL` promises that `n` is two vectors.
 ///
 /// # Safety
 /// As [`visit`].
 #[inline(always)]
-unsafe fn pool_window<S: Simd, A: Slope<S>, K: Sink<S>>(
+unsafe fn pool_windows<S: Simd, A: Slope<S>, K: Sink<S>, const FULL: bool>(
     p: &Plane,
     slope: A,
     sink: &mut K,
@@ -298,7 +309,9 @@ unsafe fn pool_window<S: Simd, A: Slope<S>, K: Sink<S>>(
         let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
         let mut v = [S::zero(); 4];
         for r in 0..2 {
-            let [lo, hi] = load_pair::<S>(rows[r].add(x), n);
+            let row = rows[r].add(x);
+            let [lo, hi] =
+                if FULL { [S::load(row), S::load(row.add(l))] } else { load_pair::<S>(row, n) };
             (v[2 * r], v[2 * r + 1]) = S::deinterleave(lo, hi);
         }
         let mut normal = [S::zero(); 4];
@@ -308,7 +321,10 @@ unsafe fn pool_window<S: Simd, A: Slope<S>, K: Sink<S>>(
             value[i] = slope.value(normal[i]);
         }
         let largest = S::max(S::max(value[0], value[1]), S::max(value[2], value[3]));
-        let valid = [first_lanes::<S>(n.div_ceil(2)), first_lanes::<S>(n / 2)];
+        let valid = match FULL {
+            true => [first_lanes::<S>(l); 2],
+            false => [first_lanes::<S>(n.div_ceil(2)), first_lanes::<S>(n / 2)],
+        };
         let mut left = g;
         let mut d = [S::zero(); 4];
         for i in 0..4 {
@@ -320,9 +336,15 @@ unsafe fn pool_window<S: Simd, A: Slope<S>, K: Sink<S>>(
         if K::STORES {
             for r in 0..2 {
                 let (lo, hi) = S::interleave(d[2 * r], d[2 * r + 1]);
-                S::store_n(outs[r].add(x), lo, n.min(l));
-                if n > l {
-                    S::store_n(outs[r].add(x + l), hi, n - l);
+                let out = outs[r].add(x);
+                if FULL {
+                    S::store(out, lo);
+                    S::store(out.add(l), hi);
+                } else {
+                    S::store_n(out, lo, n.min(l));
+                    if n > l {
+                        S::store_n(out.add(l), hi, n - l);
+                    }
                 }
             }
         }
