@@ -206,8 +206,14 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                 Fused::Prelu | Fused::Other(_) => {}
             }
         }
+        let whole = matches!(a.sink, Sink::Store) && a.width >= l && a.epilogue.is_inline();
         for first in (0..a.channels).step_by(l) {
             let channels = (a.channels - first).min(l);
+            if whole && channels == l {
+                // SAFETY: passed on.
+                unsafe { store_squares::<S>(a, first) };
+                continue;
+            }
             for y in 0..a.rows {
                 for x in (0..a.width).step_by(l) {
                     let n = (a.width - x).min(l);
@@ -250,6 +256,49 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// A whole vector of channels from `first` on, of rows that are at least as wide as a vector: the last
+/// pixels of a row are stored once more, so that no vector is partial.
+///
+/// # Safety
+/// As [`ChannelStore`]; these channels and `LANES` columns exist.
+#[inline(always)]
+unsafe fn store_squares<S: Simd>(a: &ChannelStoreArgs, first: usize) {
+    let l = S::LANES;
+    for y in 0..a.rows {
+        // SAFETY: pixels `(y, x + i)` and channels `first + c` with `i, c < LANES` exist in
+        // accumulators, output and residual.
+        unsafe {
+            let acc = a.acc.add(y * a.width * a.panel + first);
+            let row = a.out.add(first * a.out_channel + y * a.out_row);
+            let residual = a.residual.wrapping_add(first * a.residual_channel + y * a.residual_row);
+            let mut next = 0;
+            while next < a.width {
+                let x = next.min(a.width - l);
+                let mut square = [S::zero(); MAX_LANES];
+                for i in 0..l {
+                    square[i] = S::load(acc.add((x + i) * a.panel));
+                }
+                S::transpose(&mut square);
+                let residual = residual.wrapping_add(x);
+                a.epilogue.apply_to_channels::<S>(
+                    &mut square,
+                    residual,
+                    a.residual_channel,
+                    a.slopes.wrapping_add(first),
+                );
+                let mut out = row.add(x);
+                for c in 0..l {
+                    // The same columns of the next row.
+                    S::prefetch_write(out.wrapping_add(a.out_row));
+                    S::store(out, square[c]);
+                    out = out.wrapping_add(a.out_channel);
+                }
+                next = x + l;
             }
         }
     }

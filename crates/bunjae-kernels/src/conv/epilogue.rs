@@ -32,6 +32,55 @@ impl Epilogue {
         matches!(self.fused, Fused::Clamp { .. })
     }
 
+    /// Whether the fused function is computed in registers.
+    pub(super) fn is_inline(&self) -> bool {
+        !matches!(self.fused, Fused::Other(_))
+    }
+
+    /// Applies residual and activation to a vector of each of `LANES` channels, whose residuals are
+    /// `residual_channel` elements apart. The function is inline ([`Epilogue::is_inline`]).
+    ///
+    /// # Safety
+    /// As [`Epilogue::apply`], with whole vectors.
+    #[inline(always)]
+    pub(super) unsafe fn apply_to_channels<S: Simd>(
+        &self,
+        acc: &mut [S::V; MAX_LANES],
+        residual: *const f32,
+        residual_channel: usize,
+        slopes: *const f32,
+    ) {
+        // SAFETY: memory is accessed as the caller vouches for.
+        unsafe {
+            if self.residual == Some(ResidualAt::BeforeActivation) {
+                add_channels::<S>(acc, residual, residual_channel);
+            }
+            match self.fused {
+                Fused::Clamp { lo, hi } => {
+                    let (lo, hi) = (S::splat(lo), S::splat(hi));
+                    for c in 0..S::LANES {
+                        acc[c] = S::min(hi, S::max(lo, acc[c]));
+                    }
+                }
+                Fused::Leaky { slope } => {
+                    let slope = S::splat(slope);
+                    for c in 0..S::LANES {
+                        acc[c] = leaky_max::<S>(acc[c], slope);
+                    }
+                }
+                Fused::Prelu => {
+                    for c in 0..S::LANES {
+                        acc[c] = leaky::<S>(acc[c], S::splat(*slopes.add(c)));
+                    }
+                }
+                Fused::Other(_) => {}
+            }
+            if self.residual == Some(ResidualAt::AfterActivation) {
+                add_channels::<S>(acc, residual, residual_channel);
+            }
+        }
+    }
+
     /// Applies residual and activation to the `N` vectors of one channel.
     ///
     /// # Safety
@@ -94,5 +143,19 @@ impl Epilogue {
                 }
             }
         }
+    }
+}
+
+/// Adds a vector of each of `LANES` channels.
+///
+/// # Safety
+/// The instruction set is present, and the vectors, `channel` elements apart, are readable.
+#[inline(always)]
+unsafe fn add_channels<S: Simd>(acc: &mut [S::V; MAX_LANES], from: *const f32, channel: usize) {
+    let mut from = from;
+    for c in 0..S::LANES {
+        // SAFETY: the caller's promise.
+        acc[c] = unsafe { S::add(acc[c], S::load(from)) };
+        from = from.wrapping_add(channel);
     }
 }

@@ -218,6 +218,7 @@ impl StripRun {
         let dense = a.pixel_column == 1 && a.pixel_row == a.row;
         // Memory that is touched only where it is needed: this is called for a few microseconds of work.
         let mut line = if dense { None } else { Some([0.0f32; MAX_GROUP * MAX_LANES]) };
+        let ahead = if dense { AHEAD * a.input_channel } else { 0 };
         let mut plane = a.input;
         let mut out = a.out.wrapping_add((self.next - a.vectors.start) * a.k * S::LANES);
         out = out.wrapping_add(a.channels.start * size);
@@ -229,21 +230,17 @@ impl StripRun {
                     gather_rows::<S>(a, plane, begin, &mut line[..first + count - begin]);
                     line.as_ptr()
                 } else {
-                    let from = plane.wrapping_add(begin);
-                    for at in (0..count).step_by(LINE) {
-                        S::prefetch_read(from.wrapping_add(AHEAD * a.input_channel + at));
-                    }
-                    from
+                    plane.wrapping_add(begin)
                 };
                 let last = from.wrapping_add(last - begin);
                 let mut from = from.wrapping_add(first - begin);
                 let mut to = out;
                 for _ in 1..self.strips {
-                    copy_vectors::<S, N>(from, to);
+                    copy_vectors::<S, N>(from, to, ahead);
                     from = from.wrapping_add(size);
                     to = to.wrapping_add(a.k * size);
                 }
-                copy_vectors::<S, N>(last, to);
+                copy_vectors::<S, N>(last, to, ahead);
             }
             plane = plane.wrapping_add(a.input_channel);
             out = out.wrapping_add(size);
@@ -251,15 +248,21 @@ impl StripRun {
     }
 }
 
-/// Copies `N` vectors.
+/// Copies `N` vectors, and asks for those that lie `ahead` elements after them.
 ///
 /// # Safety
 /// They are readable at `from` and writable at `to`.
 #[inline(always)]
-unsafe fn copy_vectors<S: Simd, const N: usize>(from: *const f32, to: *mut f32) {
+unsafe fn copy_vectors<S: Simd, const N: usize>(from: *const f32, to: *mut f32, ahead: usize) {
     for v in 0..N {
-        // SAFETY: the caller's promise.
-        unsafe { S::store(to.add(v * S::LANES), S::load(from.add(v * S::LANES))) };
+        let at = v * S::LANES;
+        // SAFETY: the caller's promise; any address will do to be asked for.
+        unsafe {
+            if at % LINE == 0 {
+                S::prefetch_read(from.wrapping_add(at + ahead));
+            }
+            S::store(to.add(at), S::load(from.add(at)));
+        }
     }
 }
 

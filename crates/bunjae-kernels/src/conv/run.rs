@@ -453,27 +453,22 @@ impl Conv {
         let position = plan.position(inputs);
         for channel in 0..inputs {
             let input = self.input_pointer(view, image, channel);
-            for (i, tile_row) in tile_rows.clone().enumerate() {
-                let row = |r: usize| {
-                    let y = tile_row * TILE + r;
-                    if y < oh + 2 {
-                        input.wrapping_add(y * self.source.pixel_row)
-                    } else {
-                        plan.zeros.as_ptr()
-                    }
-                };
-                let args = InputArgs {
-                    rows: [row(0), row(1), row(2), row(3), row(4), row(5)],
-                    columns: ow + 2,
-                    tiles: plan.across,
-                    buffer: buffer.as_mut_ptr(),
-                    out: patches[channel * plan.row + i * plan.across..].as_mut_ptr(),
-                    position,
-                };
-                // SAFETY: `oh + 2` rows of `ow + 2` columns are what a 3 x 3 kernel reads; the
-                // patches have room for a vector past the last tile.
-                unsafe { (plan.input)(&args) };
-            }
+            let y = tile_rows.start * TILE;
+            let args = InputArgs {
+                input: input.wrapping_add(y * self.source.pixel_row),
+                input_row: self.source.pixel_row,
+                rows: oh + 2 - y,
+                zeros: plan.zeros.as_ptr(),
+                columns: ow + 2,
+                tile_rows: tile_rows.len(),
+                tiles: plan.across,
+                buffer: buffer.as_mut_ptr(),
+                out: patches[channel * plan.row..].as_mut_ptr(),
+                position,
+            };
+            // SAFETY: `oh + 2` rows of `ow + 2` columns are what a 3 x 3 kernel reads; the patches
+            // have room for a vector past the last tile.
+            unsafe { (plan.input)(&args) };
         }
         let tiles = (tile_rows.len() * plan.across).next_multiple_of(lanes);
         for block in &plan.blocks[part(plan.blocks.len(), plan.chunks, chunk)] {
@@ -502,30 +497,30 @@ impl Conv {
                 let to = self.addresses(view, image, channel);
                 let mut sums = [0.0f32; MAX_LANES];
                 let sink = TileSink::new(self.spec.tail);
-                for (i, tile_row) in tile_rows.clone().enumerate() {
-                    let y = tile_row * TILE;
-                    let out_y = if sink == TileSink::MaxPool2 { y / 2 } else { y };
-                    let args = OutputArgs {
-                        products: products[m * plan.row + i * plan.across..].as_ptr(),
-                        position: product_position,
-                        rows: oh - y,
-                        columns: ow,
-                        bias: view.inputs.bias.map_or(0.0, |bias| bias[channel]),
-                        slope: to.slopes,
-                        out: if sink == TileSink::Sum {
-                            sums.as_mut_ptr()
-                        } else {
-                            to.out.wrapping_add(out_y * self.spec.output.row_stride)
-                        },
-                        out_row: self.spec.output.row_stride,
-                        residual: to.residual.wrapping_add(y * to.residual_row),
-                        residual_row: to.residual_row,
-                        sink,
-                        epilogue: self.epilogue,
-                    };
-                    // SAFETY: the rows exist in output and residual; this task alone writes them.
-                    unsafe { (plan.output)(&args) };
-                }
+                let y = tile_rows.start * TILE;
+                let out_y = if sink == TileSink::MaxPool2 { y / 2 } else { y };
+                let args = OutputArgs {
+                    products: products[m * plan.row..].as_ptr(),
+                    position: product_position,
+                    tile_rows: tile_rows.len(),
+                    tiles: plan.across,
+                    rows: oh - y,
+                    columns: ow,
+                    bias: view.inputs.bias.map_or(0.0, |bias| bias[channel]),
+                    slope: to.slopes,
+                    out: if sink == TileSink::Sum {
+                        sums.as_mut_ptr()
+                    } else {
+                        to.out.wrapping_add(out_y * self.spec.output.row_stride)
+                    },
+                    out_row: self.spec.output.row_stride,
+                    residual: to.residual.wrapping_add(y * to.residual_row),
+                    residual_row: to.residual_row,
+                    sink,
+                    epilogue: self.epilogue,
+                };
+                // SAFETY: the rows exist in output and residual; this task alone writes them.
+                unsafe { (plan.output)(&args) };
                 if sink == TileSink::Sum {
                     let index = (image * plan.bands + band) * self.spec.output.channels + channel;
                     // SAFETY: the workspace has an element per task and channel, which this task

@@ -113,15 +113,22 @@ unsafe fn output_transform<S: Simd>(m: [S::V; PATCH]) -> [S::V; TILE] {
     }
 }
 
-/// Arguments of [`InputTransform`]: one row of tiles of one channel.
+/// Arguments of [`InputTransform`]: some rows of tiles of one channel.
 pub(super) struct InputArgs {
-    /// The six rows, each readable for `columns` elements.
-    pub(super) rows: [*const f32; PATCH],
+    /// The first row of the first row of tiles; each is readable for `columns` elements.
+    pub(super) input: *const f32,
+    pub(super) input_row: usize,
+    /// How many rows there are; `zeros` stands for each one after them.
+    pub(super) rows: usize,
+    pub(super) zeros: *const f32,
     pub(super) columns: usize,
+    /// Rows of tiles, and tiles of a row.
+    pub(super) tile_rows: usize,
     pub(super) tiles: usize,
     /// [`buffer_len`] elements of scratch memory.
     pub(super) buffer: *mut f32,
-    /// First tile at position 0; up to `LANES - 1` elements past the last tile are overwritten.
+    /// First tile at position 0, one row of tiles after the other; up to `LANES - 1` elements past
+    /// the last tile are overwritten.
     pub(super) out: *mut f32,
     /// Distance between positions.
     pub(super) position: usize,
@@ -142,59 +149,78 @@ struct InputTransform;
 impl Body<InputArgs> for InputTransform {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &InputArgs) {
-        let l = S::LANES;
-        let stride = buffer_row(a.tiles);
-        // Down the columns, then separated by column within the tile.
-        for t in (0..=a.tiles).step_by(l) {
-            // SAFETY: columns are loaded while they are below `columns`; the buffer row has room
-            // for whole vectors past the last tile.
-            unsafe {
-                let mut down = [[S::zero(); TILE]; PATCH];
-                for v in 0..TILE {
-                    let x = t * TILE + v * l;
-                    let mut d = [S::zero(); PATCH];
-                    if x < a.columns {
-                        for i in 0..PATCH {
-                            d[i] = S::load_n(a.rows[i].add(x), a.columns - x);
-                        }
-                    }
-                    let d = input_transform::<S>(d);
-                    for i in 0..PATCH {
-                        down[i][v] = d[i];
-                    }
-                }
-                for i in 0..PATCH {
-                    let (e0, o0) = S::deinterleave(down[i][0], down[i][1]);
-                    let (e1, o1) = S::deinterleave(down[i][2], down[i][3]);
-                    let (c0, c2) = S::deinterleave(e0, e1);
-                    let (c1, c3) = S::deinterleave(o0, o1);
-                    let to = a.buffer.add(i * TILE * stride + t);
-                    S::store(to, c0);
-                    S::store(to.add(stride), c1);
-                    S::store(to.add(2 * stride), c2);
-                    S::store(to.add(3 * stride), c3);
+        for tile_row in 0..a.tile_rows {
+            let mut rows = [a.zeros; PATCH];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let y = tile_row * TILE + i;
+                if y < a.rows {
+                    *row = a.input.wrapping_add(y * a.input_row);
                 }
             }
+            // SAFETY: as the arguments promise.
+            unsafe { input_row::<S>(a, rows, a.out.add(tile_row * a.tiles)) };
         }
-        // Along the rows.
-        for t in (0..a.tiles).step_by(l) {
-            for i in 0..PATCH {
-                // SAFETY: the last two columns of a patch are the first two of the next, which the
-                // loop above has stored; the output takes whole vectors.
-                unsafe {
-                    let from = a.buffer.add(i * TILE * stride + t);
-                    let d = [
-                        S::load(from),
-                        S::load(from.add(stride)),
-                        S::load(from.add(2 * stride)),
-                        S::load(from.add(3 * stride)),
-                        S::load(from.add(1)),
-                        S::load(from.add(stride + 1)),
-                    ];
-                    let d = input_transform::<S>(d);
-                    for j in 0..PATCH {
-                        S::store(a.out.add((i * PATCH + j) * a.position + t), d[j]);
+    }
+}
+
+/// One row of tiles.
+///
+/// # Safety
+/// As [`InputTransform`].
+#[inline(always)]
+unsafe fn input_row<S: Simd>(a: &InputArgs, rows: [*const f32; PATCH], out: *mut f32) {
+    let l = S::LANES;
+    let stride = buffer_row(a.tiles);
+    // Down the columns, then separated by column within the tile.
+    for t in (0..=a.tiles).step_by(l) {
+        // SAFETY: columns are loaded while they are below `columns`; the buffer row has room
+        // for whole vectors past the last tile.
+        unsafe {
+            let mut down = [[S::zero(); TILE]; PATCH];
+            for v in 0..TILE {
+                let x = t * TILE + v * l;
+                let mut d = [S::zero(); PATCH];
+                if x < a.columns {
+                    for i in 0..PATCH {
+                        d[i] = S::load_n(rows[i].add(x), a.columns - x);
                     }
+                }
+                let d = input_transform::<S>(d);
+                for i in 0..PATCH {
+                    down[i][v] = d[i];
+                }
+            }
+            for i in 0..PATCH {
+                let (e0, o0) = S::deinterleave(down[i][0], down[i][1]);
+                let (e1, o1) = S::deinterleave(down[i][2], down[i][3]);
+                let (c0, c2) = S::deinterleave(e0, e1);
+                let (c1, c3) = S::deinterleave(o0, o1);
+                let to = a.buffer.add(i * TILE * stride + t);
+                S::store(to, c0);
+                S::store(to.add(stride), c1);
+                S::store(to.add(2 * stride), c2);
+                S::store(to.add(3 * stride), c3);
+            }
+        }
+    }
+    // Along the rows.
+    for t in (0..a.tiles).step_by(l) {
+        for i in 0..PATCH {
+            // SAFETY: the last two columns of a patch are the first two of the next, which the
+            // loop above has stored; the output takes whole vectors.
+            unsafe {
+                let from = a.buffer.add(i * TILE * stride + t);
+                let d = [
+                    S::load(from),
+                    S::load(from.add(stride)),
+                    S::load(from.add(2 * stride)),
+                    S::load(from.add(3 * stride)),
+                    S::load(from.add(1)),
+                    S::load(from.add(stride + 1)),
+                ];
+                let d = input_transform::<S>(d);
+                for j in 0..PATCH {
+                    S::store(out.add((i * PATCH + j) * a.position + t), d[j]);
                 }
             }
         }
@@ -219,12 +245,15 @@ impl TileSink {
     }
 }
 
-/// Arguments of [`OutputTransform`]: one row of tiles of one channel.
+/// Arguments of [`OutputTransform`]: some rows of tiles of one channel.
 pub(super) struct OutputArgs {
-    /// First tile at position 0; readable in whole vectors.
+    /// First tile at position 0, one row of tiles after the other; readable in whole vectors.
     pub(super) products: *const f32,
     pub(super) position: usize,
-    /// Rows (at most four) and columns of the result that exist.
+    /// Rows of tiles, and tiles of a row.
+    pub(super) tile_rows: usize,
+    pub(super) tiles: usize,
+    /// Rows and columns of the result that exist, from the first row of tiles on.
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) bias: f32,
@@ -240,84 +269,149 @@ pub(super) struct OutputArgs {
 
 struct OutputTransform;
 
+/// One of the rows of tiles.
+struct TileRow {
+    products: *const f32,
+    /// Rows of the result that exist, from its first on.
+    rows: usize,
+    out: *mut f32,
+    residual: *const f32,
+}
+
 impl Body<OutputArgs> for OutputTransform {
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &OutputArgs) {
-        let l = S::LANES;
-        for x in (0..a.columns).step_by(TILE * l) {
-            // SAFETY: products are readable in whole vectors; rows below `rows` and columns below
-            // `columns` exist in output and residual.
-            unsafe {
-                let mut down = [[S::zero(); PATCH]; TILE];
-                for j in 0..PATCH {
-                    let mut m = [S::zero(); PATCH];
-                    for i in 0..PATCH {
-                        m[i] = S::load(a.products.add((i * PATCH + j) * a.position + x / TILE));
-                    }
-                    let m = output_transform::<S>(m);
-                    for i in 0..TILE {
-                        down[i][j] = m[i];
-                    }
+        let out_rows = match a.sink {
+            TileSink::Store => TILE,
+            TileSink::MaxPool2 => TILE / 2,
+            TileSink::Sum => 0,
+        };
+        for at in 0..a.tile_rows {
+            let row = TileRow {
+                products: a.products.wrapping_add(at * a.tiles),
+                rows: a.rows - at * TILE,
+                out: a.out.wrapping_add(at * out_rows * a.out_row),
+                residual: a.residual.wrapping_add(at * TILE * a.residual_row),
+            };
+            // SAFETY: as the arguments promise.
+            unsafe { output_row::<S>(a, &row) };
+        }
+    }
+}
+
+/// # Safety
+/// As [`OutputTransform`].
+#[inline(always)]
+unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
+    let l = S::LANES;
+    for x in (0..a.columns).step_by(TILE * l) {
+        // SAFETY: products are readable in whole vectors; rows below `rows` and columns below
+        // `columns` exist in output and residual.
+        unsafe {
+            let mut down = [[S::zero(); PATCH]; TILE];
+            for j in 0..PATCH {
+                let mut m = [S::zero(); PATCH];
+                for i in 0..PATCH {
+                    m[i] = S::load(row.products.add((i * PATCH + j) * a.position + x / TILE));
                 }
-                let bias = S::splat(a.bias);
-                let mut tile = [[S::zero(); TILE]; TILE];
+                let m = output_transform::<S>(m);
                 for i in 0..TILE {
-                    tile[i] = output_transform::<S>(down[i]);
-                    for j in 0..TILE {
-                        tile[i][j] = S::add(tile[i][j], bias);
-                    }
-                }
-                if a.sink == TileSink::MaxPool2 {
-                    pool::<S>(a, &mut tile, x);
-                    continue;
-                }
-                let whole = a.rows >= TILE && x + TILE * l <= a.columns;
-                if let (TileSink::Sum, true, Fused::Clamp { lo, hi }, None) =
-                    (a.sink, whole, a.epilogue.fused, a.epilogue.residual)
-                {
-                    // The order of the pixels does not matter.
-                    let (lo, hi) = (S::splat(lo), S::splat(hi));
-                    let mut sums = [S::zero(); TILE];
-                    for row in &tile {
-                        for j in 0..TILE {
-                            sums[j] = S::add(sums[j], S::min(hi, S::max(lo, row[j])));
-                        }
-                    }
-                    let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-                    S::store(a.out, S::add(S::load(a.out), sum));
-                    continue;
-                }
-                let lanes = |j: usize| a.columns.saturating_sub(x + j * l).min(l);
-                let mut sum = S::zero();
-                for i in 0..a.rows.min(TILE) {
-                    let (e0, e1) = S::interleave(tile[i][0], tile[i][2]);
-                    let (o0, o1) = S::interleave(tile[i][1], tile[i][3]);
-                    let (p0, p1) = S::interleave(e0, o0);
-                    let (p2, p3) = S::interleave(e1, o1);
-                    let mut pixels = [p0, p1, p2, p3];
-                    let residual = a.residual.wrapping_add(i * a.residual_row + x);
-                    a.epilogue.apply::<S, TILE>(&mut pixels, residual, lanes, a.slope);
-                    for j in 0..TILE {
-                        let n = lanes(j);
-                        if n == 0 {
-                            break;
-                        }
-                        if a.sink == TileSink::Store {
-                            S::store_n(a.out.add(i * a.out_row + x + j * l), pixels[j], n);
-                        } else if n == l {
-                            sum = S::add(sum, pixels[j]);
-                        } else {
-                            let mut kept = [0.0f32; MAX_LANES];
-                            S::store_partial(kept.as_mut_ptr(), pixels[j], n);
-                            sum = S::add(sum, S::load(kept.as_ptr()));
-                        }
-                    }
-                }
-                if a.sink == TileSink::Sum {
-                    S::store(a.out, S::add(S::load(a.out), sum));
+                    down[i][j] = m[i];
                 }
             }
+            let bias = S::splat(a.bias);
+            let mut tile = [[S::zero(); TILE]; TILE];
+            for i in 0..TILE {
+                tile[i] = output_transform::<S>(down[i]);
+            }
+            let whole = row.rows >= TILE && x + TILE * l <= a.columns;
+            if let (TileSink::MaxPool2, true, Fused::Clamp { lo, hi }) =
+                (a.sink, whole, a.epilogue.fused)
+            {
+                // What comes after the maximum keeps the order of its operands.
+                let (lo, hi) = (S::splat(lo), S::splat(hi));
+                for i in 0..2 {
+                    let maxima = maxima::<S>(&tile[2 * i], &tile[2 * i + 1]);
+                    for j in 0..2 {
+                        let v = S::min(hi, S::max(lo, S::add(maxima[j], bias)));
+                        S::store(row.out.add(i * a.out_row + x / 2 + j * l), v);
+                    }
+                }
+                continue;
+            }
+            for i in 0..TILE {
+                for j in 0..TILE {
+                    tile[i][j] = S::add(tile[i][j], bias);
+                }
+            }
+            if a.sink == TileSink::MaxPool2 {
+                pool::<S>(a, row, &mut tile, x);
+                continue;
+            }
+            if let (TileSink::Sum, true, Fused::Clamp { lo, hi }, None) =
+                (a.sink, whole, a.epilogue.fused, a.epilogue.residual)
+            {
+                // The order of the pixels does not matter.
+                let (lo, hi) = (S::splat(lo), S::splat(hi));
+                let mut sums = [S::zero(); TILE];
+                for pixels in &tile {
+                    for j in 0..TILE {
+                        sums[j] = S::add(sums[j], S::min(hi, S::max(lo, pixels[j])));
+                    }
+                }
+                let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+                S::store(a.out, S::add(S::load(a.out), sum));
+                continue;
+            }
+            let lanes = |j: usize| a.columns.saturating_sub(x + j * l).min(l);
+            let mut sum = S::zero();
+            for i in 0..row.rows.min(TILE) {
+                let (e0, e1) = S::interleave(tile[i][0], tile[i][2]);
+                let (o0, o1) = S::interleave(tile[i][1], tile[i][3]);
+                let (p0, p1) = S::interleave(e0, o0);
+                let (p2, p3) = S::interleave(e1, o1);
+                let mut pixels = [p0, p1, p2, p3];
+                let residual = row.residual.wrapping_add(i * a.residual_row + x);
+                a.epilogue.apply::<S, TILE>(&mut pixels, residual, lanes, a.slope);
+                for j in 0..TILE {
+                    let n = lanes(j);
+                    if n == 0 {
+                        break;
+                    }
+                    if a.sink == TileSink::Store {
+                        S::store_n(row.out.add(i * a.out_row + x + j * l), pixels[j], n);
+                    } else if n == l {
+                        sum = S::add(sum, pixels[j]);
+                    } else {
+                        let mut kept = [0.0f32; MAX_LANES];
+                        S::store_partial(kept.as_mut_ptr(), pixels[j], n);
+                        sum = S::add(sum, S::load(kept.as_ptr()));
+                    }
+                }
+            }
+            if a.sink == TileSink::Sum {
+                S::store(a.out, S::add(S::load(a.out), sum));
+            }
         }
+    }
+}
+
+/// The 2 x 2 maxima of two rows of a vector of tiles, in the order of pixels.
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+unsafe fn maxima<S: Simd>(upper: &[S::V; TILE], lower: &[S::V; TILE]) -> [S::V; 2] {
+    // SAFETY: pure arithmetic.
+    unsafe {
+        let mut columns = [S::zero(); TILE];
+        for j in 0..TILE {
+            columns[j] = S::max_nan(upper[j], lower[j]);
+        }
+        let left = S::max_nan(columns[0], columns[1]);
+        let right = S::max_nan(columns[2], columns[3]);
+        let (first, second) = S::interleave(left, right);
+        [first, second]
     }
 }
 
@@ -326,30 +420,26 @@ impl Body<OutputArgs> for OutputTransform {
 /// # Safety
 /// As [`OutputTransform`].
 #[inline(always)]
-unsafe fn pool<S: Simd>(a: &OutputArgs, tile: &mut [[S::V; TILE]; TILE], x: usize) {
+unsafe fn pool<S: Simd>(a: &OutputArgs, row: &TileRow, tile: &mut [[S::V; TILE]; TILE], x: usize) {
     let l = S::LANES;
     // SAFETY: as above.
     unsafe {
         let monotone = a.epilogue.is_clamp();
-        for i in 0..(a.rows / 2).min(2) {
+        for i in 0..(row.rows / 2).min(2) {
             let (upper, lower) = tile.split_at_mut(2 * i + 1);
             let (upper, lower) = (&mut upper[2 * i], &mut lower[0]);
             if !monotone {
-                a.epilogue.apply::<S, TILE>(upper, a.residual, |_| l, a.slope);
-                a.epilogue.apply::<S, TILE>(lower, a.residual, |_| l, a.slope);
+                a.epilogue.apply::<S, TILE>(upper, row.residual, |_| l, a.slope);
+                a.epilogue.apply::<S, TILE>(lower, row.residual, |_| l, a.slope);
             }
-            let column = |j: usize| S::max_nan(upper[j], lower[j]);
-            let left = S::max_nan(column(0), column(1));
-            let right = S::max_nan(column(2), column(3));
-            let (p0, p1) = S::interleave(left, right);
-            let mut pixels = [p0, p1];
+            let mut pixels = maxima::<S>(upper, lower);
             if monotone {
-                a.epilogue.apply::<S, 2>(&mut pixels, a.residual, |_| l, a.slope);
+                a.epilogue.apply::<S, 2>(&mut pixels, row.residual, |_| l, a.slope);
             }
             for j in 0..2 {
                 let n = (a.columns / 2).saturating_sub(x / 2 + j * l).min(l);
                 if n > 0 {
-                    S::store_n(a.out.add(i * a.out_row + x / 2 + j * l), pixels[j], n);
+                    S::store_n(row.out.add(i * a.out_row + x / 2 + j * l), pixels[j], n);
                 }
             }
         }
