@@ -140,7 +140,7 @@ pub(crate) unsafe fn map<S: Simd>(
             Activation::Relu => each!(S, x, out, n, v => S::max(S::zero(), v)),
             Activation::Clip { lo, hi } => {
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
-                each!(S, x, out, n, v => S::min(hi, S::max(lo, v)));
+                each!(S, x, out, n, v => S::clamp(v, lo, hi));
             }
             Activation::LeakyRelu { slope } => {
                 let slope = S::splat(slope);
@@ -205,7 +205,7 @@ pub(crate) unsafe fn leaky_max<S: Simd>(x: S::V, slope: S::V) -> S::V {
 #[inline(always)]
 unsafe fn hard<S: Simd>(x: S::V) -> S::V {
     // SAFETY: pure arithmetic.
-    unsafe { S::min(S::splat(1.0), S::max(S::zero(), x)) }
+    unsafe { S::clamp(x, S::zero(), S::splat(1.0)) }
 }
 
 /// The polynomial of a range-reduced exponential: `(exp(r) - 1, n)` with `x = r + n ln 2` and

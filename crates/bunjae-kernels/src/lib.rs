@@ -161,7 +161,7 @@ pub use resize::{Coordinates, Resize, Rounding, Sampling};
 pub use softmax::Softmax;
 pub use table::Kernel;
 pub use train::{
-    Adam, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs,
-    BatchNormOutputs, BatchNormSpec, BatchNormTrain, BatchStatistics, ChannelSum, FlatMath,
-    MapGrad, MaxPoolGrad, Sgd,
+    Adam, BatchNormAgain, BatchNormAgainInputs, BatchNormGrad, BatchNormGradInputs,
+    BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain,
+    ChannelSum, FlatMath, MapGrad, MaxPoolGrad, Sgd,
 };

@@ -46,7 +46,9 @@ pub struct CompileOptions {
     /// processor is, everything is measured.
     pub tune_file: Option<PathBuf>,
     /// Whether all buffers share memory, which takes less of it and the time to clear borders at
-    /// each run. Otherwise small pictures with a border have memory of their own.
+    /// each run. Otherwise small pictures with a border have memory of their own. A step of training
+    /// then also keeps nothing for its backward pass that it can compute again; otherwise that begins
+    /// where it would take more than 256 MiB.
     pub compact: bool,
 }
 
@@ -132,7 +134,10 @@ pub(crate) fn training_model(
     options: &CompileOptions,
 ) -> Result<(Model, Layout), CompileError> {
     let train::Trained { graph, layout } = train::trained(&graph.bind(&options.sizes)?)?;
-    let graph = train::recomputing(&simplified(&graph)?)?;
+    // Parameters, gradients, and what most optimisers keep of both.
+    let state = 2 * layout.bytes();
+    let room = if target.compact { 0 } else { train::ENOUGH.saturating_sub(state) };
+    let graph = train::recomputing(&simplified(&graph)?, room)?;
     check_sizes(&graph)?;
     let mut store = store(options);
     let parts = lower::lower(&graph, target, &mut store, &layout)?;

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bunjae_kernels::{
-    BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs,
-    BatchNormTrain, BatchStatistics, ChannelSum, ConvInputGrad, ConvWeightGrad, InputGradInputs,
-    KernelError, MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
+    BatchNormAgain, BatchNormAgainInputs, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs,
+    BatchNormInputs, BatchNormOutputs, BatchNormTrain, ChannelSum, ConvInputGrad, ConvWeightGrad,
+    InputGradInputs, KernelError, MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
 };
 
 use super::memory::StepMemory;
@@ -38,7 +38,7 @@ pub(crate) enum TrainingPrepared {
     /// Input, gamma, beta and residual (if any) to output, mean and variance.
     BatchNorm(Box<BatchNormTrain>),
     /// Input, gamma, beta, mean, variance and residual (if any) to output.
-    BatchNormAgain(Box<BatchNormTrain>),
+    BatchNormAgain(Box<BatchNormAgain>),
     /// Input, gradient, gamma, beta, mean and variance to the gradients of input, gamma, beta and of
     /// a bias (if wanted).
     BatchNormGrad(Box<BatchNormGrad>),
@@ -67,9 +67,8 @@ impl TrainingKernel {
             TrainingPrepared::PackInputGrad(kernel) => [kernel.packing_tasks(), 0, 0],
             TrainingPrepared::InputGrad(kernel) => kernel.stages(),
             TrainingPrepared::WeightGrad(kernel) => kernel.stages(),
-            TrainingPrepared::BatchNorm(kernel) | TrainingPrepared::BatchNormAgain(kernel) => {
-                [kernel.tasks(), 0, 0]
-            }
+            TrainingPrepared::BatchNorm(kernel) => [kernel.tasks(), 0, 0],
+            TrainingPrepared::BatchNormAgain(kernel) => [kernel.tasks(), 0, 0],
             TrainingPrepared::BatchNormGrad(kernel) => [kernel.tasks(), 0, 0],
             TrainingPrepared::MapGrad(kernel) => [kernel.tasks(), 0, 0],
             TrainingPrepared::MaxPoolGrad(kernel) => [kernel.tasks(), 0, 0],
@@ -83,9 +82,8 @@ impl TrainingKernel {
             TrainingPrepared::InputGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::WeightGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::MaxPoolGrad(kernel) => kernel.scratch_len(),
-            TrainingPrepared::BatchNorm(kernel) | TrainingPrepared::BatchNormAgain(kernel) => {
-                kernel.scratch_len()
-            }
+            TrainingPrepared::BatchNorm(kernel) => kernel.scratch_len(),
+            TrainingPrepared::BatchNormAgain(kernel) => kernel.scratch_len(),
             TrainingPrepared::BatchNormGrad(kernel) => kernel.scratch_len(),
             TrainingPrepared::Pack(..)
             | TrainingPrepared::PackInputGrad(_)
@@ -194,23 +192,22 @@ impl TrainingKernel {
                     beta: vector(2)?,
                     residual: optional(3)?,
                 };
-                let statistics =
-                    BatchStatistics::Computed { mean: result(1)?, variance: result(2)? };
-                let outputs = BatchNormOutputs { output: region(0)?, statistics };
+                let outputs =
+                    BatchNormOutputs { output: region(0)?, mean: result(1)?, variance: result(2)? };
                 // SAFETY: see above.
                 unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
             }
             TrainingPrepared::BatchNormAgain(kernel) => {
-                let inputs = BatchNormInputs {
+                let inputs = BatchNormAgainInputs {
                     input: read(0)?,
                     gamma: vector(1)?,
                     beta: vector(2)?,
+                    mean: vector(3)?,
+                    variance: vector(4)?,
                     residual: optional(5)?,
                 };
-                let statistics = BatchStatistics::Given { mean: vector(3)?, variance: vector(4)? };
-                let outputs = BatchNormOutputs { output: region(0)?, statistics };
                 // SAFETY: see above.
-                unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
+                unsafe { kernel.run_tasks(tasks, &inputs, region(0)?, scratch) }
             }
             TrainingPrepared::BatchNormGrad(kernel) => {
                 let inputs = BatchNormGradInputs {

@@ -193,7 +193,7 @@ impl Body<ChannelStoreArgs> for ChannelStore {
                     // SAFETY: passed on.
                     return unsafe {
                         let (lo, hi) = (S::splat(lo), S::splat(hi));
-                        sum_pixels::<S>(a, |v| S::min(hi, S::max(lo, v)));
+                        sum_pixels::<S>(a, |v| S::clamp(v, lo, hi));
                     };
                 }
                 Fused::Leaky { slope } => {

@@ -59,7 +59,7 @@ impl Epilogue {
                 Fused::Clamp { lo, hi } => {
                     let (lo, hi) = (S::splat(lo), S::splat(hi));
                     for c in 0..S::LANES {
-                        acc[c] = S::min(hi, S::max(lo, acc[c]));
+                        acc[c] = S::clamp(acc[c], lo, hi);
                     }
                 }
                 Fused::Leaky { slope } => {
@@ -109,7 +109,7 @@ impl Epilogue {
                 Fused::Clamp { lo, hi } => {
                     let (lo, hi) = (S::splat(lo), S::splat(hi));
                     for v in acc.iter_mut() {
-                        *v = S::min(hi, S::max(lo, *v));
+                        *v = S::clamp(*v, lo, hi);
                     }
                 }
                 Fused::Leaky { slope } => {

@@ -291,7 +291,7 @@ unsafe fn finish_common<S: Simd, const MR: usize, const NR: usize>(
         match (a.epilogue.fused, a.epilogue.residual, a.sink) {
             (Fused::Clamp { lo, hi }, residual, Sink::Store) => {
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
-                let clamp = |v| S::min(hi, S::max(lo, v));
+                let clamp = |v| S::clamp(v, lo, hi);
                 match residual {
                     None => store_tile::<S, MR, NR>(a, acc, p, mask, |v, _| clamp(v)),
                     Some(ResidualAt::BeforeActivation) => {
@@ -312,7 +312,7 @@ unsafe fn finish_common<S: Simd, const MR: usize, const NR: usize>(
             }
             (Fused::Clamp { lo, hi }, None, Sink::Sum) => {
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
-                sum_tile::<S, MR, NR>(a, acc, mask, |v| S::min(hi, S::max(lo, v)));
+                sum_tile::<S, MR, NR>(a, acc, mask, |v| S::clamp(v, lo, hi));
             }
             (Fused::Leaky { slope }, None, Sink::Sum) => {
                 let slope = S::splat(slope);
@@ -499,7 +499,7 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
                     // Monotone, so once after the maximum; see `finish_common`.
                     let (lo, hi) = (S::splat(lo), S::splat(hi));
                     for m in 0..MR {
-                        let v = S::min(hi, S::max(lo, pooled::<S>(&acc[m])));
+                        let v = S::clamp(pooled::<S>(&acc[m]), lo, hi);
                         S::store(out.add(m * a.out_channel), v);
                     }
                 } else {

@@ -333,7 +333,7 @@ unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
                 for i in 0..2 {
                     let maxima = maxima::<S>(&tile[2 * i], &tile[2 * i + 1]);
                     for j in 0..2 {
-                        let v = S::min(hi, S::max(lo, S::add(maxima[j], bias)));
+                        let v = S::clamp(S::add(maxima[j], bias), lo, hi);
                         S::store(row.out.add(i * a.out_row + x / 2 + j * l), v);
                     }
                 }
@@ -356,7 +356,7 @@ unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
                 let mut sums = [S::zero(); TILE];
                 for pixels in &tile {
                     for j in 0..TILE {
-                        sums[j] = S::add(sums[j], S::min(hi, S::max(lo, pixels[j])));
+                        sums[j] = S::add(sums[j], S::clamp(pixels[j], lo, hi));
                     }
                 }
                 let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));

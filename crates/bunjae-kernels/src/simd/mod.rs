@@ -104,6 +104,13 @@ pub(crate) unsafe trait Simd: Copy + 'static {
         unsafe { Self::select(Self::is_nan(a), a, Self::max(a, b)) }
     }
 
+    /// `min(max(v, lo), hi)`; a NaN in `v` is returned.
+    #[inline(always)]
+    unsafe fn clamp(v: Self::V, lo: Self::V, hi: Self::V) -> Self::V {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::min(hi, Self::max(lo, v)) }
+    }
+
     /// The smaller lane, NaN if either is NaN.
     #[inline(always)]
     unsafe fn min_nan(a: Self::V, b: Self::V) -> Self::V {

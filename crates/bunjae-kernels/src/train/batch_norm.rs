@@ -4,9 +4,6 @@
 //! normalisation, so that the second pass finds in the cache what the first one read, and nothing
 //! has to be shared between tasks. Small planes are gathered first ([`Gather`]).
 //!
-//! With statistics that are there already, as where a backward pass computes again what the forward
-//! pass did not keep, the first pass falls away; the planes then come in the order of memory.
-//!
 //! Mean and squared deviations are computed in two passes over bands of a plane that fit the
 //! first-level cache, in vectors of f32, and merged in f64 in order (Chan, Golub and LeVeque,
 //! 1979): no cancellation, whatever the mean.
@@ -27,7 +24,7 @@ use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 const NAME: &str = "batch norm";
 
 /// Elements of a band: half of a first-level cache of 32 KiB.
-const BAND: usize = 4096;
+pub(super) const BAND: usize = 4096;
 
 /// How many images' planes of a channel are visited together: as many as make a band. A call for
 /// each plane of 4 x 4 would take longer than what it does.
@@ -126,38 +123,10 @@ pub struct BatchNormInputs<'a> {
 pub struct BatchNormOutputs<'a> {
     /// The output tensor.
     pub output: Output<'a>,
-    /// Mean and biased variance of each channel.
-    pub statistics: BatchStatistics<'a>,
-}
-
-/// Mean and biased variance of each channel.
-#[derive(Clone, Copy, Debug)]
-pub enum BatchStatistics<'a> {
-    /// Computed from the batch and written.
-    Computed {
-        /// The means.
-        mean: Output<'a>,
-        /// The variances.
-        variance: Output<'a>,
-    },
-    /// Read, as an earlier run over the same batch wrote them.
-    Given {
-        /// The means.
-        mean: &'a [f32],
-        /// The variances.
-        variance: &'a [f32],
-    },
-}
-
-impl BatchStatistics<'_> {
-    fn require(&self, channels: usize) -> Result<(), KernelError> {
-        let [mean, variance] = match self {
-            BatchStatistics::Computed { mean, variance } => [mean.len(), variance.len()],
-            BatchStatistics::Given { mean, variance } => [mean.len(), variance.len()],
-        };
-        require_len(NAME, "the mean", channels, mean)?;
-        require_len(NAME, "the variance", channels, variance)
-    }
+    /// The mean of each channel.
+    pub mean: Output<'a>,
+    /// The biased variance of each channel.
+    pub variance: Output<'a>,
 }
 
 /// A prepared batch normalisation.
@@ -277,23 +246,23 @@ impl Body<MomentsArgs> for MomentsRows {
 }
 
 #[derive(Clone, Copy)]
-struct NormaliseArgs {
-    images: usize,
+pub(super) struct NormaliseArgs {
+    pub(super) images: usize,
     /// Distances between images in input, residual and output.
-    strides: [usize; 3],
-    input: *const f32,
-    input_row: usize,
-    height: usize,
-    width: usize,
-    scale: f32,
-    shift: f32,
-    class: Class,
+    pub(super) strides: [usize; 3],
+    pub(super) input: *const f32,
+    pub(super) input_row: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) scale: f32,
+    pub(super) shift: f32,
+    pub(super) class: Class,
     /// Null without one.
-    residual: *const f32,
-    residual_row: usize,
-    tail: Tail,
-    out: *mut f32,
-    out_row: usize,
+    pub(super) residual: *const f32,
+    pub(super) residual_row: usize,
+    pub(super) tail: Tail,
+    pub(super) out: *mut f32,
+    pub(super) out_row: usize,
 }
 
 impl NormaliseArgs {
@@ -334,7 +303,7 @@ impl Body<NormaliseArgs> for NormalisePlanes {
 /// # Safety
 /// As the body.
 #[inline(always)]
-unsafe fn store<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
+pub(super) unsafe fn store<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
     let l = S::LANES;
     // SAFETY: rows have `width` elements in input, residual and output.
     unsafe {
@@ -428,14 +397,6 @@ unsafe fn average<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
     }
 }
 
-/// The planes of some channels, image by image.
-fn in_order_of_memory(
-    images: usize,
-    channels: Range<usize>,
-) -> impl Iterator<Item = (usize, usize)> {
-    (0..images).flat_map(move |image| channels.clone().map(move |channel| (image, channel)))
-}
-
 impl BatchNormTrain {
     /// Prepares a batch normalisation for one instruction set.
     ///
@@ -485,9 +446,11 @@ impl BatchNormTrain {
         variance: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<(), KernelError> {
-        let (mean, variance) = (Output::new(mean), Output::new(variance));
-        let statistics = BatchStatistics::Computed { mean, variance };
-        let outputs = BatchNormOutputs { output: Output::new(output), statistics };
+        let outputs = BatchNormOutputs {
+            output: Output::new(output),
+            mean: Output::new(mean),
+            variance: Output::new(variance),
+        };
         // SAFETY: all tasks on one thread.
         unsafe { self.run_tasks(0..self.tasks, inputs, &outputs, scratch) }
     }
@@ -513,7 +476,8 @@ impl BatchNormTrain {
         require_len(NAME, "beta", input.channels, inputs.beta.len())?;
         let end = if self.clears { output.end_with_halo() } else { output.end() };
         require_len(NAME, "the output", end, outputs.output.len())?;
-        outputs.statistics.require(input.channels)?;
+        require_len(NAME, "the mean", input.channels, outputs.mean.len())?;
+        require_len(NAME, "the variance", input.channels, outputs.variance.len())?;
         if let Some(residual) = residual {
             let found = inputs.residual.map_or(0, <[f32]>::len);
             require_len(NAME, "the residual", residual.end(), found)?;
@@ -524,20 +488,11 @@ impl BatchNormTrain {
             let channels = part(input.channels, self.tasks, task);
             // SAFETY: lengths are checked; this task alone writes these channels.
             unsafe {
-                match (self.gather, outputs.statistics) {
-                    (Some(gather), _) => gather
+                match self.gather {
+                    None => channels.for_each(|channel| self.channel(channel, inputs, outputs)),
+                    Some(gather) => gather
                         .parts(channels)
                         .for_each(|some| self.gathered(&gather, some, inputs, outputs, scratch)),
-                    (None, BatchStatistics::Computed { .. }) => {
-                        channels.for_each(|channel| self.channel(channel, inputs, outputs));
-                    }
-                    (None, BatchStatistics::Given { mean, variance }) => {
-                        for (image, channel) in in_order_of_memory(input.images, channels) {
-                            let [mean, variance] = [mean[channel], variance[channel]];
-                            let affine = self.affine(channel, inputs, mean, variance);
-                            self.planes(affine, image..image + 1, channel, inputs, outputs);
-                        }
-                    }
                 }
             }
         }
@@ -552,31 +507,6 @@ impl BatchNormTrain {
         inputs: &BatchNormInputs<'_>,
         outputs: &BatchNormOutputs<'_>,
     ) {
-        let input = &self.spec.input;
-        let x = inputs.input.as_ptr().wrapping_add(input.index(0, channel, 0, 0));
-        // SAFETY: the planes exist in all tensors.
-        unsafe {
-            let affine = self.statistics(channel, (x, input), inputs, outputs);
-            let together = images_together(input);
-            for image in (0..input.images).step_by(together) {
-                let images = image..input.images.min(image + together);
-                self.planes(affine, images, channel, inputs, outputs);
-            }
-        }
-    }
-
-    /// The planes of a channel in some images, and what is around those of the output.
-    ///
-    /// # Safety
-    /// Lengths are checked; no other thread writes these planes.
-    unsafe fn planes(
-        &self,
-        affine: Affine,
-        images: Range<usize>,
-        channel: usize,
-        inputs: &BatchNormInputs<'_>,
-        outputs: &BatchNormOutputs<'_>,
-    ) {
         let BatchNormSpec { input, output, residual, .. } = &self.spec;
         let x = (inputs.input.as_ptr().wrapping_add(input.index(0, channel, 0, 0)), input);
         let added = residual.as_ref().zip(inputs.residual).map(|(layout, residual)| {
@@ -585,9 +515,16 @@ impl BatchNormTrain {
         let y = (outputs.output.ptr().wrapping_add(output.index(0, channel, 0, 0)), output);
         // SAFETY: the planes exist in all tensors.
         unsafe {
-            self.normalise(affine, images.clone(), x, added, y);
-            if self.clears {
-                images.for_each(|image| output.clear_around(outputs.output.ptr(), image, channel));
+            let affine = self.statistics(channel, x, inputs, outputs);
+            let together = images_together(input);
+            for image in (0..input.images).step_by(together) {
+                let images = image..input.images.min(image + together);
+                self.normalise(affine, images.clone(), x, added, y);
+                if self.clears {
+                    images.for_each(|image| {
+                        output.clear_around(outputs.output.ptr(), image, channel)
+                    });
+                }
             }
         }
     }
@@ -637,17 +574,7 @@ impl BatchNormTrain {
         }
     }
 
-    fn affine(
-        &self,
-        channel: usize,
-        inputs: &BatchNormInputs<'_>,
-        mean: f32,
-        variance: f32,
-    ) -> Affine {
-        self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance)
-    }
-
-    /// What a channel is normalised by; its mean and variance are written, unless they are given.
+    /// Writes mean and variance of a channel.
     ///
     /// # Safety
     /// The planes exist; lengths are checked; no other thread writes this channel's results.
@@ -658,12 +585,6 @@ impl BatchNormTrain {
         inputs: &BatchNormInputs<'_>,
         outputs: &BatchNormOutputs<'_>,
     ) -> Affine {
-        let to = match outputs.statistics {
-            BatchStatistics::Computed { mean, variance } => [mean, variance],
-            BatchStatistics::Given { mean, variance } => {
-                return self.affine(channel, inputs, mean[channel], variance[channel]);
-            }
-        };
         let mut all = Moments::default();
         let together = images_together(planes);
         let band = (BAND / planes.width).clamp(1, planes.height);
@@ -692,10 +613,10 @@ impl BatchNormTrain {
         let (mean, variance) = (all.mean as f32, (all.squares / all.count) as f32);
         // SAFETY: there is one of each per channel.
         unsafe {
-            *to[0].ptr().add(channel) = mean;
-            *to[1].ptr().add(channel) = variance;
+            *outputs.mean.ptr().add(channel) = mean;
+            *outputs.variance.ptr().add(channel) = variance;
         }
-        self.affine(channel, inputs, mean, variance)
+        self.spec.affine(inputs.gamma[channel], inputs.beta[channel], mean, variance)
     }
 
     /// Normalises the planes of some images, and does what follows.

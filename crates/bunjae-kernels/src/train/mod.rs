@@ -1,6 +1,7 @@
 //! Kernels that only training needs.
 
 mod batch_norm;
+mod batch_norm_again;
 mod batch_norm_grad;
 mod channel_sum;
 mod gather;
@@ -9,9 +10,8 @@ mod max_pool_grad;
 mod optimiser;
 mod slope;
 
-pub use batch_norm::{
-    BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain, BatchStatistics,
-};
+pub use batch_norm::{BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain};
+pub use batch_norm_again::{BatchNormAgain, BatchNormAgainInputs};
 pub use batch_norm_grad::{BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs};
 pub use channel_sum::ChannelSum;
 pub use map_grad::MapGrad;

@@ -26,7 +26,7 @@ impl<S: Simd> Slope<S> for Clamp<S> {
     #[inline(always)]
     unsafe fn value(self, x: S::V) -> S::V {
         // SAFETY: pure arithmetic.
-        unsafe { S::min(self.hi, S::max(self.lo, x)) }
+        unsafe { S::clamp(x, self.lo, self.hi) }
     }
 
     #[inline(always)]

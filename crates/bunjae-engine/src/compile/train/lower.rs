@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bunjae_ir::op::{Conv2d, Groups};
 use bunjae_ir::{NodeId, Op, TensorId};
 use bunjae_kernels::{
-    Activation, BatchNormGrad, BatchNormSpec, BatchNormTrain, ChannelSum, Conv, ConvInputGrad,
-    ConvSpec, ConvWeightGrad, KernelError, MapGrad, MaxPoolGrad, Packing, Planar, PoolKind,
-    PoolSpec, Tail, WeightLayout,
+    Activation, BatchNormAgain, BatchNormGrad, BatchNormSpec, BatchNormTrain, ChannelSum, Conv,
+    ConvInputGrad, ConvSpec, ConvWeightGrad, KernelError, MapGrad, MaxPoolGrad, Packing, Planar,
+    PoolKind, PoolSpec, Tail, WeightLayout,
 };
 use bunjae_tensor::DType;
 
@@ -299,14 +299,22 @@ impl<'g> Lowering<'g> {
             residual,
             tail: norm.tail,
         };
-        let kernel = BatchNormTrain::new(spec, self.isa).map_err(self.kernel_error(norm.node))?;
-        let kernel = if self.takes_over_border(&y, &output) { kernel.clearing() } else { kernel };
+        let clears = self.takes_over_border(&y, &output);
+        let error = self.kernel_error(norm.node);
+        let prepared = match &node.op {
+            Op::BatchNorm(_) => {
+                let kernel = BatchNormAgain::new(spec, self.isa).map_err(error)?;
+                let kernel = if clears { kernel.clearing() } else { kernel };
+                TrainingPrepared::BatchNormAgain(Box::new(kernel))
+            }
+            _ => {
+                let kernel = BatchNormTrain::new(spec, self.isa).map_err(error)?;
+                let kernel = if clears { kernel.clearing() } else { kernel };
+                TrainingPrepared::BatchNorm(Box::new(kernel))
+            }
+        };
         let nodes: Vec<NodeId> =
             [norm.node].into_iter().chain(norm.taken.iter().copied()).collect();
-        let prepared = match writes.len() {
-            1 => TrainingPrepared::BatchNormAgain(Box::new(kernel)),
-            _ => TrainingPrepared::BatchNorm(Box::new(kernel)),
-        };
         let extras = extras(norm.residual.is_some(), norm.activation, norm.tail);
         let kernel = TrainingKernel { extras, ..TrainingKernel::new(prepared, reads, writes) };
         self.push_training(&nodes, kernel);

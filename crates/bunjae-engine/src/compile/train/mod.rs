@@ -9,4 +9,4 @@ pub(super) use groups::{TrainingGroup, TrainingGroups};
 pub(super) use lower::wishes;
 pub use parameters::Segment;
 pub(crate) use parameters::{LINE, Layout, Trained, trained};
-pub(super) use recompute::recomputing;
+pub(super) use recompute::{ENOUGH, recomputing};
