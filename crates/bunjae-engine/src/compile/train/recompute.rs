@@ -73,10 +73,19 @@ impl<'g> Plan<'g> {
         let backward = graph.node_ids().map(|(id, _)| id).find(|id| is_gradient(*id))?;
         let recipes = (0..graph.value_count()).map(|_| None).collect();
         let mut plan = Plan { graph, groups: TrainingGroups::new(graph), backward, recipes };
+        let mut is_read_late = vec![false; graph.value_count()];
+        for (id, _) in graph.node_ids() {
+            plan.operands(id).iter().for_each(|(_, read)| is_read_late[read.index()] = true);
+        }
+        // Whether a tensor can be computed again, or is kept for the backward pass in any case.
+        let is_there = |plan: &Plan<'_>, tensor: TensorId| {
+            let given = !matches!(graph.value(tensor).source, Source::Node { .. });
+            given || is_read_late[tensor.index()] || plan.recipe(tensor).is_some()
+        };
         for (id, node) in graph.node_ids().take_while(|(id, _)| id.index() < backward.index()) {
             match plan.groups.at(id) {
                 Some(TrainingGroup::Norm(norm)) if norm.tail == Tail::Store => {
-                    if norm.residual.is_none_or(|id| plan.is_there(id)) {
+                    if norm.residual.is_none_or(|id| is_there(&plan, id)) {
                         let (result, recipe) = (norm.result.index(), Recipe::Norm(norm.clone()));
                         plan.recipes[result] = Some(recipe);
                     }
@@ -130,13 +139,6 @@ impl<'g> Plan<'g> {
 
     fn recipe(&self, tensor: TensorId) -> Option<&Recipe> {
         self.recipes[tensor.index()].as_ref()
-    }
-
-    /// Whether a tensor can be computed again, or is kept for the backward pass in any case.
-    fn is_there(&self, tensor: TensorId) -> bool {
-        let late = |id: NodeId| self.operands(id).iter().any(|(_, read)| *read == tensor);
-        let given = !matches!(self.graph.value(tensor).source, Source::Node { .. });
-        self.recipe(tensor).is_some() || given || self.graph.node_ids().any(|(id, _)| late(id))
     }
 
     /// The tensors that a node of the backward pass reads, with the operands that they are.
