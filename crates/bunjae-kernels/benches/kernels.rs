@@ -203,7 +203,7 @@ impl Bench {
 
     fn linear(&self, kernel: Kernel, sizes: &[(&str, usize, usize, usize)]) {
         for &(name, batch, inputs, outputs) in sizes.iter().filter(|s| self.wants(kernel, s.0)) {
-            let spec = LinearSpec { batch, inputs, outputs, activation: Activation::Identity };
+            let spec = LinearSpec::dense(batch, inputs, outputs);
             let linear = Linear::new(spec, self.isa).unwrap();
             let weights = linear.pack(&values(inputs * outputs)).unwrap();
             let (x, mut out) = (values(batch * inputs), values(batch * outputs));

@@ -1,4 +1,7 @@
-//! Fully connected layers: `out[b][o] = activation(sum_i x[b][i] * w[o][i] + bias[o])`, dense.
+//! Fully connected layers: `out[b][o] = activation(sum_i x[b][i] * w[o][i] + bias[o])`.
+//!
+//! The result is dense; the input may lie in any order, so that the gradient of the weights, a product
+//! with the transposed gradient of the result, is such a layer too.
 //!
 //! A small batch is one dot product per output over the rows of the weights as they are, limited
 //! by the speed at which those arrive from memory. A larger batch is a matrix product through the
@@ -16,7 +19,7 @@ use crate::simd::{Body, Entry, Simd, entry};
 
 const NAME: &str = "linear";
 
-/// Batches below this use dot products.
+/// Batches below this use dot products, if the elements of a row are neighbours.
 const PANEL_BATCH: usize = 4;
 
 /// Rows of the batch that one task of the matrix product handles at a time.
@@ -34,8 +37,23 @@ pub struct LinearSpec {
     pub inputs: usize,
     /// Elements of an output row.
     pub outputs: usize,
+    /// The distance from an input row to the next, and from an element of a row to the next.
+    pub strides: [usize; 2],
     /// Applied after the bias; [`Activation::Prelu`] is refused, there are no channels.
     pub activation: Activation,
+}
+
+impl LinearSpec {
+    /// A layer of a dense input, without activation.
+    pub fn dense(batch: usize, inputs: usize, outputs: usize) -> LinearSpec {
+        let (strides, activation) = ([inputs, 1], Activation::Identity);
+        LinearSpec { batch, inputs, outputs, strides, activation }
+    }
+
+    /// Elements from the first of the input to the last.
+    fn input_len(&self) -> usize {
+        (self.batch - 1) * self.strides[0] + (self.inputs - 1) * self.strides[1] + 1
+    }
 }
 
 /// A prepared fully connected layer.
@@ -125,15 +143,19 @@ impl Linear {
     /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] for empty extents.
     pub fn new(spec: LinearSpec, isa: Isa) -> Result<Linear, KernelError> {
         isa.require()?;
-        let LinearSpec { batch, inputs, outputs, activation } = spec;
+        let LinearSpec { batch, inputs, outputs, strides, activation } = spec;
         let limit = isize::MAX as u128 / 64;
         let size = (batch as u128 + outputs as u128) * (inputs as u128 + outputs as u128);
-        require(NAME, batch > 0 && inputs > 0 && outputs > 0 && size < limit, || {
+        let reach = [batch, inputs].into_iter().zip(strides);
+        let reach = reach.fold(size, |sum, (count, stride)| {
+            sum.saturating_add((count as u128).saturating_mul(stride as u128))
+        });
+        require(NAME, batch > 0 && inputs > 0 && outputs > 0 && reach < limit, || {
             format!("impossible extents: {spec:?}")
         })?;
         require(NAME, activation != Activation::Prelu, || "no slopes per channel".to_owned())?;
         let mut panels = Vec::new();
-        if batch >= PANEL_BATCH {
+        if batch >= PANEL_BATCH || strides[1] != 1 {
             for (nv, count) in even_tiles(outputs.div_ceil(isa.lanes()), max_nv(isa)) {
                 panels.extend(std::iter::repeat_n(nv, count));
             }
@@ -150,8 +172,8 @@ impl Linear {
             isa,
             dot: entry::<Dot, DotArgs>(isa),
             run_in_place: entry::<RunInPlace, RunArgs>(isa),
-            rows: (0..batch).map(|b| (b * inputs) as isize).collect(),
-            columns: (0..inputs as isize).collect(),
+            rows: (0..batch).map(|b| (b * strides[0]) as isize).collect(),
+            columns: (0..inputs).map(|i| (i * strides[1]) as isize).collect(),
             zeros: vec![0.0; outputs],
             tasks: (batch * inputs * outputs / TASK_MACS).clamp(1, most.min(16)),
             panels,
@@ -222,8 +244,8 @@ impl Linear {
         output: Output<'_>,
         scratch: &mut [f32],
     ) -> Result<(), KernelError> {
-        let LinearSpec { batch, inputs, outputs, .. } = self.spec;
-        require_len(NAME, "the input", batch * inputs, input.len())?;
+        let LinearSpec { batch, outputs, .. } = self.spec;
+        require_len(NAME, "the input", self.spec.input_len(), input.len())?;
         require_len(NAME, "the packed weights", self.packed_len(), weights.len())?;
         require_len(NAME, "the output", batch * outputs, output.len())?;
         require_len(NAME, "the scratch memory", self.scratch_len(), scratch.len())?;
@@ -257,10 +279,10 @@ impl Linear {
         bias: &[f32],
         output: Output<'_>,
     ) {
-        let LinearSpec { batch, inputs, outputs, activation } = self.spec;
+        let LinearSpec { batch, inputs, outputs, strides, activation } = self.spec;
         for b in 0..batch {
             let args = DotArgs {
-                x: input[b * inputs..].as_ptr(),
+                x: input[b * strides[0]..].as_ptr(),
                 weights: weights[range.start * inputs..].as_ptr(),
                 inputs,
                 outputs: range.len(),
@@ -286,7 +308,7 @@ impl Linear {
         output: Output<'_>,
         scratch: &mut [f32],
     ) {
-        let LinearSpec { batch, inputs, outputs, activation } = self.spec;
+        let LinearSpec { batch, inputs, outputs, activation, .. } = self.spec;
         let lanes = self.isa.lanes();
         let nv = self.panels[panel];
         let first = self.panels[..panel].iter().sum::<usize>() * lanes;
@@ -352,7 +374,8 @@ pub(crate) mod tests {
         let (sum, magnitude) = reference::conv(&x, &weights, &bias, &shape);
         let activation = Activation::Silu;
         let want = sum.map(|_, v| reference::activate(activation, 0.0, v));
-        let linear = Linear::new(LinearSpec { batch, inputs, outputs, activation }, isa).unwrap();
+        let spec = LinearSpec { activation, ..LinearSpec::dense(batch, inputs, outputs) };
+        let linear = Linear::new(spec, isa).unwrap();
         let packed = linear.pack(&weights).unwrap();
         assert_eq!(packed.len(), linear.packed_len());
         let input: Vec<f32> = x.data.iter().map(|v| *v as f32).collect();
@@ -377,6 +400,24 @@ pub(crate) mod tests {
             run.unwrap();
         }
         assert_eq!(again, out);
+
+        // Rows with gaps, and rows that are columns.
+        for strides in [[inputs + 3, 1], [1, batch], [2, 2 * batch + 1]] {
+            let linear = Linear::new(LinearSpec { strides, ..spec }, isa).unwrap();
+            let mut strided = vec![f32::NAN; linear.spec.input_len()];
+            for (at, value) in input.iter().enumerate() {
+                strided[at / inputs * strides[0] + at % inputs * strides[1]] = *value;
+            }
+            let packed = linear.pack(&weights).unwrap();
+            let mut scratch = vec![f32::NAN; linear.scratch_len()];
+            let mut found = vec![-7.0; out.len()];
+            linear.run(&strided, &packed, Some(&bias), &mut found, &mut scratch).unwrap();
+            for (at, (found, out)) in found.iter().zip(&out).enumerate() {
+                // The dot form adds in another order.
+                let error = (found - out).abs();
+                assert!(error <= 1e-5 * (1.0 + magnitude.get(at).map_or(0.0, |m| *m as f32)));
+            }
+        }
     }
 
     pub(crate) fn dot(isa: Isa) {
@@ -402,8 +443,11 @@ pub(crate) mod tests {
 
     #[test]
     fn wrong_extents_and_lengths_are_errors() {
-        let spec = LinearSpec { batch: 1, inputs: 3, outputs: 2, activation: Activation::Relu };
+        let spec = LinearSpec { activation: Activation::Relu, ..LinearSpec::dense(1, 3, 2) };
         assert!(Linear::new(LinearSpec { outputs: 0, ..spec }, Isa::Portable).is_err());
+        assert!(
+            Linear::new(LinearSpec { strides: [1, usize::MAX], ..spec }, Isa::Portable).is_err()
+        );
         let prelu = LinearSpec { activation: Activation::Prelu, ..spec };
         assert!(Linear::new(prelu, Isa::Portable).is_err());
         let linear = Linear::new(spec, Isa::Portable).unwrap();

@@ -90,6 +90,7 @@ impl<'g> Lowering<'g> {
                 if softmax.axis + 1 == dims.len() { self.softmax(id, &dims) } else { Ok(false) }
             }
             Op::Resize(resize) => self.resize(id, resize),
+            Op::Linear | Op::MatMul => self.product(id),
             _ => Ok(false),
         }
     }
@@ -221,10 +222,8 @@ impl<'g> Lowering<'g> {
             x = dense;
         }
         let spec = LinearSpec {
-            batch: x.dims[0],
-            inputs: weight[1],
-            outputs: weight[0],
             activation: fused.activation,
+            ..LinearSpec::dense(x.dims[0], weight[1], weight[0])
         };
         let Ok(linear) = Linear::new(spec, self.isa) else { return Ok(false) };
         let weights = self.packed(&Content::Weight(node.inputs[1]), linear.packing(), &name)?;

@@ -7,6 +7,7 @@ mod lower;
 mod measured;
 mod places;
 mod plain;
+mod product;
 pub(crate) mod store;
 mod train;
 mod tune;

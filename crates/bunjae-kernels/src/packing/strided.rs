@@ -82,14 +82,25 @@ impl WeightLayout {
         }
     }
 
-    /// `[outputs][inputs]`.
-    pub fn matrix(outputs: usize, inputs: usize) -> WeightLayout {
-        WeightLayout::dense([1, outputs, inputs, 1, 1])
+    /// A matrix of a layer, with the distances from the weights of an output to those of the next, and
+    /// from the weight of an input to that of the next.
+    pub fn matrix([outputs, inputs]: [usize; 2], strides: [usize; 2]) -> WeightLayout {
+        let axis = |count: usize, stride: usize| Axis { count, stride: stride as isize };
+        WeightLayout {
+            outputs: axis(outputs, strides[0]),
+            inputs: axis(inputs, strides[1]),
+            ..WeightLayout::dense([1; 5])
+        }
     }
 
-    /// The weights with inputs and outputs exchanged.
-    pub fn transposed(self) -> WeightLayout {
-        WeightLayout { outputs: self.inputs, inputs: self.outputs, ..self }
+    /// Whether the weights lie without gaps: groups, outputs, inputs, rows and columns, the last one
+    /// the innermost.
+    pub fn is_dense(&self) -> bool {
+        let axes =
+            |own: &WeightLayout| [own.groups, own.outputs, own.inputs, own.rows, own.columns];
+        let dense = WeightLayout::dense(axes(self).map(|axis| axis.count));
+        let same = |(own, dense): (Axis, Axis)| own.count == 1 || own == dense;
+        self.first == 0 && axes(self).into_iter().zip(axes(&dense)).all(same)
     }
 
     /// The least number of weights that holds every element; `None` where one would lie before the
@@ -281,9 +292,13 @@ fn interleave(weights: &[f32], layout: &WeightLayout, outputs: &Range<usize>, to
         let to = &mut to[product * width..][..width];
         let (to, padding) = to.split_at_mut(outputs.len());
         let mut from = first + distance;
-        for to in to {
-            *to = weights[from as usize];
-            from += layout.outputs.stride;
+        if layout.outputs.stride == 1 {
+            to.copy_from_slice(&weights[from as usize..][..to.len()]);
+        } else {
+            for to in to {
+                *to = weights[from as usize];
+                from += layout.outputs.stride;
+            }
         }
         padding.fill(0.0);
     });

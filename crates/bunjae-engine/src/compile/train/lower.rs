@@ -234,14 +234,14 @@ impl<'g> Lowering<'g> {
     }
 
     /// The region of weights packed at every run: their own, where they are read as they are.
-    fn packed_at_run(
+    pub(in crate::compile) fn packed_at_run(
         &mut self,
         node: NodeId,
         weights: View,
         packing: &Packing,
         layout: WeightLayout,
     ) -> usize {
-        if packing.is_plain() && weights.first == 0 {
+        if packing.is_plain() && layout.is_dense() && weights.first == 0 {
             return weights.region;
         }
         let packed = self.packed_buffer(packing.packed_len());
