@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bunjae_kernels::{
     BatchNormAgain, BatchNormAgainInputs, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs,
-    BatchNormInputs, BatchNormOutputs, BatchNormTrain, ChannelSum, ConvInputGrad, ConvWeightGrad,
-    InputGradInputs, KernelError, MapGrad, MaxPoolGrad, Output, Packing, WeightLayout,
+    BatchNormInputs, BatchNormNumbers, BatchNormOutputs, BatchNormTrain, ChannelSum, ConvInputGrad,
+    ConvWeightGrad, InputGradInputs, KernelError, MapGrad, MaxPoolGrad, Output, Packing,
+    WeightGradInputs, WeightLayout,
 };
 
 use super::memory::StepMemory;
@@ -33,7 +34,8 @@ pub(crate) enum TrainingPrepared {
     PackInputGrad(Arc<ConvInputGrad>),
     /// Gradient, packed weights and what is added (if anything) to the gradient of the input.
     InputGrad(Arc<ConvInputGrad>),
-    /// Input and gradient to the gradient of the weights.
+    /// Input and gradient to the gradient of the weights; with gamma, beta, mean and variance the
+    /// input is what a normalisation read.
     WeightGrad(Box<ConvWeightGrad>),
     /// Input, gamma, beta and residual (if any) to output, mean and variance.
     BatchNorm(Box<BatchNormTrain>),
@@ -139,6 +141,12 @@ impl TrainingKernel {
         // A tensor in its layout, from the region's start; and a vector from its first element on.
         let read = |at: usize| memory.read::<f32>(self.reads.get(at).ok_or(StepError::Operand)?);
         let vector = |at: usize| memory.slice_at(self.reads.get(at).ok_or(StepError::Operand)?);
+        // Gamma, beta, mean and variance.
+        let numbers = |at: usize| {
+            let (gamma, beta) = (vector(at)?, vector(at + 1)?);
+            let (mean, variance) = (vector(at + 2)?, vector(at + 3)?);
+            Ok::<_, StepError>(BatchNormNumbers { gamma, beta, mean, variance })
+        };
         let optional = |at: usize| match self.reads.get(at) {
             Some(view) => memory.read::<f32>(view).map(Some),
             None => Ok(None),
@@ -179,11 +187,10 @@ impl TrainingKernel {
                 unsafe { kernel.run_tasks(stage, tasks, &inputs, region(0)?, workspace, scratch) }
             }
             TrainingPrepared::WeightGrad(kernel) => {
-                let (input, gradient, weights) = (read(0)?, read(1)?, result(0)?);
+                let numbers = if self.reads.len() > 2 { Some(numbers(2)?) } else { None };
+                let inputs = WeightGradInputs { input: read(0)?, gradient: read(1)?, numbers };
                 // SAFETY: see above.
-                unsafe {
-                    kernel.run_tasks(stage, tasks, input, gradient, weights, workspace, scratch)
-                }
+                unsafe { kernel.run_tasks(stage, tasks, &inputs, result(0)?, workspace, scratch) }
             }
             TrainingPrepared::BatchNorm(kernel) => {
                 let inputs = BatchNormInputs {
@@ -198,14 +205,8 @@ impl TrainingKernel {
                 unsafe { kernel.run_tasks(tasks, &inputs, &outputs, scratch) }
             }
             TrainingPrepared::BatchNormAgain(kernel) => {
-                let inputs = BatchNormAgainInputs {
-                    input: read(0)?,
-                    gamma: vector(1)?,
-                    beta: vector(2)?,
-                    mean: vector(3)?,
-                    variance: vector(4)?,
-                    residual: optional(5)?,
-                };
+                let (input, numbers) = (read(0)?, numbers(1)?);
+                let inputs = BatchNormAgainInputs { input, numbers, residual: optional(5)? };
                 // SAFETY: see above.
                 unsafe { kernel.run_tasks(tasks, &inputs, region(0)?, scratch) }
             }

@@ -4,7 +4,7 @@ use bunjae_kernels::{
     Activation, Adam, AlignedVec, BatchNormGrad, BatchNormGradInputs, BatchNormGradOutputs,
     BatchNormInputs, BatchNormSpec, BatchNormTrain, ChannelSum, ConvInputGrad, ConvSpec,
     ConvWeightGrad, FlatMath, Halo, InputGradInputs, Kernel, MapGrad, MaxPoolGrad, Output, Planar,
-    PoolKind, PoolSpec, Tail,
+    PoolKind, PoolSpec, Tail, WeightGradInputs,
 };
 
 use crate::{Bench, measure, values};
@@ -79,7 +79,8 @@ impl Bench {
                 let mut dw = values(grad.weights_len());
                 let mut workspace = values(grad.workspace_len());
                 let mut scratch = values(grad.scratch_len());
-                measure(|| grad.run(&x, &dy, &mut dw, &mut workspace, &mut scratch).unwrap())
+                let inputs = WeightGradInputs { input: &x, gradient: &dy, numbers: None };
+                measure(|| grad.run(&inputs, &mut dw, &mut workspace, &mut scratch).unwrap())
             }),
             Kernel::ConvInputGrad => self.each_layer(kernel, |spec| {
                 let grad = ConvInputGrad::new(*spec, None, self.isa).unwrap();

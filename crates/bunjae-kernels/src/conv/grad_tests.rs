@@ -1,6 +1,7 @@
 //! Gradients of convolutions against the plainest loops, on awkward sizes.
 
 use super::*;
+use crate::BatchNormNumbers;
 use crate::planar::Halo;
 use crate::reference::{self, ConvShape, Dense, Guarded, Random};
 
@@ -102,47 +103,94 @@ impl Case {
     fn check_weight(&self, isa: Isa, seed: u64) {
         let mut random = Random::new(seed);
         let [x, dy] = self.tensors(&mut random);
+        let input = Guarded::input(x.planar(self.input_halo), &x, self.misalignment);
+        let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
+        let spec = self.spec(input.planar, gradient.planar);
+        for over_channels in [false, true] {
+            let grad = ConvWeightGrad::with_form(spec, over_channels, isa).unwrap();
+            let (input, gradient) = (input.slice(), gradient.slice());
+            let inputs = WeightGradInputs { input, gradient, numbers: None };
+            self.check_weight_grad(&grad, &inputs, &x, &dy, isa);
+        }
+    }
+
+    /// The gradient where the input is the result of a normalisation that is not stored; whether
+    /// there is a kernel for it.
+    fn check_normalising(&self, isa: Isa, seed: u64) -> bool {
+        let mut random = Random::new(seed);
+        let [x, dy] = self.tensors(&mut random);
+        let input = Guarded::input(x.planar(self.gradient_halo), &x, self.misalignment);
+        let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
+        let spec = self.spec(input.planar, gradient.planar);
+        let activation = random.pick(&[
+            Activation::Identity,
+            Activation::Relu,
+            Activation::Clip { lo: 0.0, hi: 1.0 },
+            Activation::LeakyRelu { slope: 0.1 },
+        ]);
+        let eps = 1e-3;
+        let grad = ConvWeightGrad::normalising(spec, eps, activation, isa).unwrap();
+        let Some(grad) = grad else { return false };
+        let [gamma, beta, mean] = [0; 3].map(|_| random.values(self.channels[0]));
+        let variance: Vec<f32> =
+            random.values(self.channels[0]).iter().map(|v| 0.5 + v * v).collect();
+        let normalised = x.map(|[_, c, _, _], value| {
+            let of = |numbers: &[f32]| f64::from(numbers[c]);
+            let deviation = (of(&variance) + f64::from(eps)).sqrt();
+            let value = (value - of(&mean)) / deviation * of(&gamma) + of(&beta);
+            reference::activate(activation, 0.0, value)
+        });
+        let (gamma, beta, mean) = (&gamma[..], &beta[..], &mean[..]);
+        let numbers = Some(BatchNormNumbers { gamma, beta, mean, variance: &variance[..] });
+        let inputs = WeightGradInputs { input: input.slice(), gradient: gradient.slice(), numbers };
+        self.check_weight_grad(&grad, &inputs, &normalised, &dy, isa);
+        true
+    }
+
+    /// The gradient of the weights against that of the input `x` and the gradient `dy` in f64.
+    fn check_weight_grad(
+        &self,
+        grad: &ConvWeightGrad,
+        inputs: &WeightGradInputs<'_>,
+        x: &Dense,
+        dy: &Dense,
+        isa: Isa,
+    ) {
         let mut want = vec![0.0f64; self.weights_len()];
         let mut terms = vec![0usize; want.len()];
         self.products(|[n, o, y, x0], weight, [_, c, iy, ix]| {
             want[weight] += dy.get(n, o, y, x0) * x.get(n, c, iy, ix);
             terms[weight] += 1;
         });
-        let input = Guarded::input(x.planar(self.input_halo), &x, self.misalignment);
-        let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
-        for over_channels in [false, true] {
-            let spec = self.spec(input.planar, gradient.planar);
-            let grad = ConvWeightGrad::with_form(spec, over_channels, isa).unwrap();
-            let mut workspace = vec![f32::NAN; grad.workspace_len()];
-            let mut scratch = vec![f32::NAN; grad.scratch_len()];
-            let mut got = vec![-7.0; want.len() + 3];
-            grad.run(input.slice(), gradient.slice(), &mut got, &mut workspace, &mut scratch)
-                .unwrap();
-            let context = format!("{isa} {} {self:?}", grad.form());
-            for (i, want) in want.iter().enumerate() {
-                let tolerance =
-                    6e-8 * (8.0 + (terms[i] as f64).sqrt()) * (terms[i] as f64).sqrt() + 1e-9;
-                let error = (f64::from(got[i]) - want).abs();
-                assert!(error <= tolerance, "{context}: weight {i}: {} for {want}", got[i]);
-            }
-            assert_eq!(got[want.len()..], [-7.0; 3], "{context}: written outside");
-
-            let mut again = vec![-7.0; got.len()];
-            let out = Output::new(&mut again);
-            workspace.fill(f32::NAN);
-            let work = Output::new(&mut workspace);
-            for (stage, tasks) in grad.stages().into_iter().enumerate() {
-                for task in (0..tasks).rev() {
-                    let (x, dy) = (input.slice(), gradient.slice());
-                    // SAFETY: one task at a time, stages in order.
-                    let run = unsafe {
-                        grad.run_tasks(stage, task..task + 1, x, dy, out, work, &mut scratch)
-                    };
-                    run.unwrap();
-                }
-            }
-            assert_eq!(again, got, "{context}");
+        // A normalised input is larger than others are, and rounded.
+        let size = if inputs.numbers.is_some() { 8.0 } else { 1.0 };
+        let mut workspace = vec![f32::NAN; grad.workspace_len()];
+        let mut scratch = vec![f32::NAN; grad.scratch_len()];
+        let mut got = vec![-7.0; want.len() + 3];
+        grad.run(inputs, &mut got, &mut workspace, &mut scratch).unwrap();
+        let context = format!("{isa} {} {self:?}", grad.form());
+        for (i, want) in want.iter().enumerate() {
+            let tolerance =
+                6e-8 * (8.0 + (terms[i] as f64).sqrt()) * (terms[i] as f64).sqrt() + 1e-9;
+            let error = (f64::from(got[i]) - want).abs() / size;
+            assert!(error <= tolerance, "{context}: weight {i}: {} for {want}", got[i]);
         }
+        assert_eq!(got[want.len()..], [-7.0; 3], "{context}: written outside");
+
+        let mut again = vec![-7.0; got.len()];
+        let out = Output::new(&mut again);
+        workspace.fill(f32::NAN);
+        let work = Output::new(&mut workspace);
+        for (stage, tasks) in grad.stages().into_iter().enumerate() {
+            for task in (0..tasks).rev() {
+                // SAFETY: one task at a time, stages in order.
+                let run = unsafe {
+                    grad.run_tasks(stage, task..task + 1, inputs, out, work, &mut scratch)
+                };
+                run.unwrap();
+            }
+        }
+        assert_eq!(again, got, "{context}");
     }
 
     fn check_input(&self, isa: Isa, seed: u64) {
@@ -276,7 +324,15 @@ fn cases() -> Vec<Case> {
         Case::new(3, [5, 6], [40, 61], 3),
         Case::new(33, [6, 5], [7, 7], 3),
         Case::new(2, [130, 20], [33, 33], 3),
+        Case::new(3, [70, 24], [33, 33], 1),
+        Case::new(2, [65, 16], [3, 200], 1),
+        Case::new(19, [66, 15], [5, 5], 1),
     ];
+    for stride in [1, 2] {
+        let mut depthwise = Case::new(2, [3, 3], [40, 61], 3);
+        (depthwise.shape.groups, depthwise.shape.stride) = (3, [stride; 2]);
+        long.push(depthwise);
+    }
     let mut rows = Case::new(2, [3, 5], [40, 61], 3);
     rows.gradient_halo = Halo::default();
     long.push(rows);
@@ -285,9 +341,12 @@ fn cases() -> Vec<Case> {
 }
 
 pub(crate) fn weight(isa: Isa) {
+    let mut made = 0;
     for (seed, case) in cases().iter().enumerate().filter(|(_, case)| case.fits()) {
         case.check_weight(isa, seed as u64);
+        made += usize::from(case.check_normalising(isa, seed as u64));
     }
+    assert!(made > 10, "{isa}: hardly any input is made on the way");
 }
 
 pub(crate) fn input(isa: Isa) {
@@ -328,12 +387,30 @@ fn epilogues_and_short_slices_are_errors() {
     let mut dw = vec![0.0; grad.weights_len()];
     let mut work = vec![0.0; grad.workspace_len()];
     let mut own = vec![0.0; grad.scratch_len()];
-    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut own).is_ok());
-    assert!(grad.run(&a[..500], &b, &mut dw, &mut work, &mut own).is_err());
-    assert!(grad.run(&a, &b[..500], &mut dw, &mut work, &mut own).is_err());
-    assert!(grad.run(&a, &b, &mut dw[1..], &mut work, &mut own).is_err());
-    assert!(grad.run(&a, &b, &mut dw, &mut work[1..], &mut own).is_err());
-    assert!(grad.run(&a, &b, &mut dw, &mut work, &mut own[1..]).is_err());
+    let inputs = WeightGradInputs { input: &a, gradient: &b, numbers: None };
+    assert!(grad.run(&inputs, &mut dw, &mut work, &mut own).is_ok());
+    let short = WeightGradInputs { input: &a[..500], ..inputs };
+    assert!(grad.run(&short, &mut dw, &mut work, &mut own).is_err());
+    let short = WeightGradInputs { gradient: &b[..500], ..inputs };
+    assert!(grad.run(&short, &mut dw, &mut work, &mut own).is_err());
+    assert!(grad.run(&inputs, &mut dw[1..], &mut work, &mut own).is_err());
+    assert!(grad.run(&inputs, &mut dw, &mut work[1..], &mut own).is_err());
+    assert!(grad.run(&inputs, &mut dw, &mut work, &mut own[1..]).is_err());
+    let numbers = &[1.0; 4][..];
+    let [gamma, beta, mean, variance] = [numbers; 4];
+    let numbers = BatchNormNumbers { gamma, beta, mean, variance };
+    let normalised = WeightGradInputs { numbers: Some(numbers), ..inputs };
+    assert!(grad.run(&normalised, &mut dw, &mut work, &mut own).is_err());
+    let depthwise = ConvSpec { output: x, groups: 4, ..spec };
+    let made = ConvWeightGrad::normalising(depthwise, 1e-5, Activation::Relu, isa);
+    let made = made.unwrap().unwrap();
+    let (mut work, mut own) = (vec![0.0; made.workspace_len()], vec![0.0; made.scratch_len()]);
+    assert!(made.run(&normalised, &mut dw, &mut work, &mut own).is_ok());
+    assert!(made.run(&inputs, &mut dw, &mut work, &mut own).is_err());
+    let short = BatchNormNumbers { variance: &variance[1..], ..numbers };
+    let short = WeightGradInputs { numbers: Some(short), ..inputs };
+    assert!(made.run(&short, &mut dw, &mut work, &mut own).is_err());
+    assert!(made.run(&normalised, &mut dw, &mut work, &mut own[1..]).is_err());
     let grad = ConvInputGrad::new(spec, None, isa).unwrap();
     let mut packed = vec![0.0; grad.packed_len()];
     assert!(grad.pack_into(&dw, &mut packed).is_ok());

@@ -30,7 +30,7 @@ use std::ops::Range;
 
 pub use epilogue::ResidualAt;
 pub use input_grad::{ConvInputGrad, InputGradInputs};
-pub use weight_grad::ConvWeightGrad;
+pub use weight_grad::{ConvWeightGrad, WeightGradInputs};
 
 pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
 pub(crate) use plan::even_tiles;

@@ -235,8 +235,7 @@ impl Body<CopyArgs> for CopyPlane {
                             std::ptr::write_bytes(out, 0, a.row);
                             continue;
                         }
-                        std::ptr::write_bytes(out, 0, begin);
-                        std::ptr::write_bytes(out.add(end), 0, a.row - end);
+                        clear_ends::<S>(out, begin, end, a.row);
                         if end == begin {
                             continue;
                         }
@@ -246,6 +245,26 @@ impl Body<CopyArgs> for CopyPlane {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Writes zeros before `begin` and from `end` on, and whatever it likes between them.
+///
+/// # Safety
+/// `row` elements are writable at `out`; `begin <= end <= row`.
+#[inline(always)]
+unsafe fn clear_ends<S: Simd>(out: *mut f32, begin: usize, end: usize, row: usize) {
+    let l = S::LANES;
+    // SAFETY: both vectors lie within the row where there is room for one.
+    unsafe {
+        // Mostly one or two elements: less than what a call of the C library's function costs.
+        if row >= l && begin <= l && row - end <= l {
+            S::store(out, S::zero());
+            S::store(out.add(row - l), S::zero());
+        } else {
+            std::ptr::write_bytes(out, 0, begin);
+            std::ptr::write_bytes(out.add(end), 0, row - end);
         }
     }
 }
@@ -335,7 +354,7 @@ impl ConvSpec {
     }
 
     /// Rows below and columns right of the input that the taps read.
-    fn padding_end(&self) -> [usize; 2] {
+    pub(super) fn padding_end(&self) -> [usize; 2] {
         let size = [self.input.height, self.input.width];
         [0, 1].map(|i| {
             let last =

@@ -87,13 +87,8 @@ impl BatchNormSpec {
         })
     }
 
-    /// What normalisation multiplies by and adds, from numbers rounded to f32 so that forward and
-    /// backward pass compute the same bits.
     pub(super) fn affine(&self, gamma: f32, beta: f32, mean: f32, variance: f32) -> Affine {
-        let inverse = 1.0 / (f64::from(variance) + f64::from(self.eps)).sqrt();
-        let scale = (f64::from(gamma) * inverse) as f32;
-        let shift = (f64::from(beta) - f64::from(mean) * f64::from(scale)) as f32;
-        Affine { scale, shift, inverse }
+        Affine::new(self.eps, gamma, beta, mean, variance)
     }
 }
 
@@ -103,6 +98,16 @@ pub(super) struct Affine {
     pub(super) scale: f32,
     pub(super) shift: f32,
     pub(super) inverse: f64,
+}
+
+impl Affine {
+    /// From numbers rounded to f32, so that forward and backward pass compute the same bits.
+    pub(super) fn new(eps: f32, gamma: f32, beta: f32, mean: f32, variance: f32) -> Affine {
+        let inverse = 1.0 / (f64::from(variance) + f64::from(eps)).sqrt();
+        let scale = (f64::from(gamma) * inverse) as f32;
+        let shift = (f64::from(beta) - f64::from(mean) * f64::from(scale)) as f32;
+        Affine { scale, shift, inverse }
+    }
 }
 
 /// The operands of one run.
@@ -268,7 +273,7 @@ pub(super) struct NormaliseArgs {
 impl NormaliseArgs {
     /// The planes from an image on.
     #[inline(always)]
-    fn at(&self, image: usize) -> NormaliseArgs {
+    pub(super) fn at(&self, image: usize) -> NormaliseArgs {
         let [input, residual, output] = self.strides;
         let residual = if self.residual.is_null() { 0 } else { residual };
         NormaliseArgs {

@@ -8,6 +8,7 @@ mod gather;
 mod map_grad;
 mod max_pool_grad;
 mod optimiser;
+mod planes_again;
 mod slope;
 
 pub use batch_norm::{BatchNormInputs, BatchNormOutputs, BatchNormSpec, BatchNormTrain};
@@ -17,6 +18,8 @@ pub use channel_sum::ChannelSum;
 pub use map_grad::MapGrad;
 pub use max_pool_grad::MaxPoolGrad;
 pub use optimiser::{Adam, FlatMath, Sgd};
+pub use planes_again::BatchNormNumbers;
+pub(crate) use planes_again::{PlaneSet, PlanesAgain};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -173,8 +173,9 @@ pub(crate) fn batch_norm(isa: Isa) {
         if norm.tail == Tail::Store {
             let kernel = BatchNormAgain::new(spec, isa).unwrap();
             let BatchNormInputs { input, gamma, beta, residual } = inputs;
-            let (mean, variance) = (&mean[..], &variance[..]);
-            let inputs = BatchNormAgainInputs { input, gamma, beta, mean, variance, residual };
+            let numbers =
+                BatchNormNumbers { gamma, beta, mean: &mean[..], variance: &variance[..] };
+            let inputs = BatchNormAgainInputs { input, numbers, residual };
             let mut given = Guarded::output(spec.output, norm.misalignment);
             let mut scratch = vec![f32::NAN; kernel.scratch_len()];
             for task in (0..kernel.tasks()).rev() {
@@ -587,7 +588,8 @@ fn what_cannot_be_fused_and_what_does_not_fit_is_refused() {
     let again = BatchNormAgain::new(spec, isa).unwrap();
     for (means, variances, scratch) in [(2, 3, 6), (3, 2, 6), (3, 3, 5), (3, 3, 6)] {
         let (mean, variance) = (&channels[..means], &channels[..variances]);
-        let inputs = BatchNormAgainInputs { input, gamma, beta, mean, variance, residual };
+        let numbers = BatchNormNumbers { gamma, beta, mean, variance };
+        let inputs = BatchNormAgainInputs { input, numbers, residual };
         let (out, mut scratch) = (Output::new(&mut y), vec![0.0; scratch]);
         // SAFETY: all tasks on one thread.
         let done = unsafe { again.run_tasks(0..1, &inputs, out, &mut scratch) };

@@ -7,7 +7,8 @@
 //! passes at once.
 //!
 //! The input gradient of a convolution takes in the addition of another gradient, and the gradient of
-//! a convolution's bias comes with that of the normalisation behind it.
+//! a convolution's bias comes with that of the normalisation behind it. The weight gradient takes in a
+//! normalisation that is done again for it alone.
 
 use bunjae_ir::op::{Binary, MaxPool, Reduction, Unary};
 use bunjae_ir::{Graph, Node, NodeId, Op, Source, TensorId};
@@ -34,6 +35,8 @@ pub(in crate::compile) enum TrainingGroup {
     },
     WeightGrad {
         node: NodeId,
+        /// The normalisation whose result is the convolution's input, if only this gradient reads it.
+        norm: Option<Norm>,
     },
     /// The gradient of an activation, at `x` or, where its sign says as much, at the activation's
     /// result.
@@ -60,8 +63,11 @@ impl TrainingGroup {
             TrainingGroup::InputGrad { node, added, .. } => {
                 (*node, added.iter().map(|(sum, _)| *sum).collect())
             }
+            TrainingGroup::WeightGrad { node, norm } => {
+                let of = |norm: &Norm| [&[norm.node], &norm.taken[..]].concat();
+                (*node, norm.as_ref().map(of).unwrap_or_default())
+            }
             TrainingGroup::Conv { node }
-            | TrainingGroup::WeightGrad { node }
             | TrainingGroup::MapGrad { node, .. }
             | TrainingGroup::MaxPoolGrad { node }
             | TrainingGroup::ChannelSum { node } => (*node, Vec::new()),
@@ -451,7 +457,12 @@ impl<'g> Finder<'g> {
                 let last = nodes[nodes.len() - 1];
                 return self.groups.add(group, &nodes, last);
             }
-            Op::Conv2dWeightGrad(_) => TrainingGroup::WeightGrad { node: id },
+            Op::Conv2dWeightGrad(_) => {
+                let norm = self.norm_again(node.inputs[0]);
+                let group = TrainingGroup::WeightGrad { node: id, norm };
+                let nodes = group.nodes();
+                return self.groups.add(group, &nodes, id);
+            }
             Op::UnaryGrad(op) => match activation(op) {
                 Some(activation) => {
                     TrainingGroup::MapGrad { node: id, x: node.inputs[0], activation }
@@ -463,6 +474,21 @@ impl<'g> Finder<'g> {
             _ => return,
         };
         self.groups.add(group, &[id], id);
+    }
+
+    /// The normalisation that is done again for one reader of its result alone.
+    fn norm_again(&self, result: TensorId) -> Option<Norm> {
+        self.only_user(result)?;
+        match self.groups.of(self.maker(result)?)? {
+            TrainingGroup::Norm(norm)
+                if matches!(self.op(norm.node), Op::BatchNorm(_))
+                    && norm.residual.is_none()
+                    && norm.tail == Tail::Store =>
+            {
+                Some(norm.clone())
+            }
+            _ => None,
+        }
     }
 
     /// Whether a tensor is another transposed convolution's result that the same sum could go to,

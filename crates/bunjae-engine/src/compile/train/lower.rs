@@ -69,7 +69,7 @@ pub(in crate::compile) fn wishes(group: &TrainingGroup, places: &mut Places<'_>)
                 wish_padding(places, node.inputs[0], op, &x, &weight, &result);
             }
         }
-        TrainingGroup::WeightGrad { node } => {
+        TrainingGroup::WeightGrad { node, .. } => {
             let node = places.graph().node(*node);
             if let Op::Conv2dWeightGrad(op) = &node.op {
                 let [x, dy] = [0, 1].map(|at| places.dims(node.inputs[at]));
@@ -130,7 +130,7 @@ impl<'g> Lowering<'g> {
             TrainingGroup::InputGrad { node, added, result } => {
                 self.input_grad(*node, *added, *result)
             }
-            TrainingGroup::WeightGrad { node } => self.weight_grad(*node),
+            TrainingGroup::WeightGrad { node, norm } => self.weight_grad(*node, norm.as_ref()),
             TrainingGroup::MapGrad { node, x, activation } => self.map_grad(*node, *x, *activation),
             TrainingGroup::MaxPoolGrad { node } => self.max_pool_grad(*node),
             TrainingGroup::ChannelSum { node } => self.channel_sum(*node),
@@ -441,16 +441,61 @@ impl<'g> Lowering<'g> {
         Ok(true)
     }
 
-    fn weight_grad(&mut self, id: NodeId) -> Result<bool, CompileError> {
+    fn weight_grad(&mut self, id: NodeId, norm: Option<&Norm>) -> Result<bool, CompileError> {
+        if let Some(norm) = norm {
+            if self.normalising_weight_grad(id, norm)? {
+                return Ok(true);
+            }
+            if !self.norm(norm)? {
+                return Ok(false);
+            }
+        }
         let node = self.graph.node(id);
         let name = self.graph.node_label(id);
         let result = self.places.dims(node.outputs[0]);
         let Some(geometry) = Geometry::of(&node.op, &result) else { return Ok(false) };
         let (x, input) = self.picture(node.inputs[0], &name)?;
         let (dy, gradient) = self.picture(node.inputs[1], &name)?;
-        let (dw, copy) = self.dense_result(node.outputs[0], &[x.region, dy.region]);
         let grad = ConvWeightGrad::new(geometry.spec(input, gradient), self.isa);
         let grad = grad.map_err(self.kernel_error(id))?;
+        self.push_weight_grad(&[id], grad, vec![x, dy], String::new());
+        Ok(true)
+    }
+
+    /// The gradient of a convolution's weight with an input that is made on the way from what a
+    /// normalisation read; false where no kernel does that.
+    fn normalising_weight_grad(&mut self, id: NodeId, norm: &Norm) -> Result<bool, CompileError> {
+        let (node, normalised) = (self.graph.node(id), self.graph.node(norm.node));
+        let (name, result) = (self.graph.node_label(id), self.places.dims(node.outputs[0]));
+        let Op::BatchNorm(op) = &normalised.op else { return Ok(false) };
+        let Some(geometry) = Geometry::of(&node.op, &result) else { return Ok(false) };
+        let x = self.operand(normalised.inputs[0])?;
+        let Some(input) = x.as_planar() else { return Ok(false) };
+        let (dy, gradient) = self.picture(node.inputs[1], &name)?;
+        let spec = geometry.spec(input, gradient);
+        let grad = ConvWeightGrad::normalising(spec, op.eps, norm.activation, self.isa);
+        let Some(grad) = grad.map_err(self.kernel_error(id))? else { return Ok(false) };
+        let mut reads = vec![x, dy];
+        for &id in &normalised.inputs[1..] {
+            reads.push(self.vector(id, &name)?);
+        }
+        let nodes = [&[norm.node], &norm.taken[..], &[id]].concat();
+        let extras = format!(" +norm{}", extras(false, norm.activation, norm.tail));
+        self.push_weight_grad(&nodes, grad, reads, extras);
+        Ok(true)
+    }
+
+    /// The step of the last of `nodes`, whose operands come first in `reads`.
+    fn push_weight_grad(
+        &mut self,
+        nodes: &[NodeId],
+        grad: ConvWeightGrad,
+        reads: Vec<View>,
+        extras: String,
+    ) {
+        let Some(&id) = nodes.last() else { return };
+        let regions: Vec<usize> = reads.iter().map(|view| view.region).collect();
+        let (dw, copy) = self.dense_result(self.graph.node(id).outputs[0], &regions);
         let workspace = match grad.workspace_len() {
             0 => None,
             len => Some(self.places.workspace(len)),
@@ -458,11 +503,11 @@ impl<'g> Lowering<'g> {
         let prepared = TrainingPrepared::WeightGrad(Box::new(grad));
         let kernel = TrainingKernel {
             workspace,
-            ..TrainingKernel::new(prepared, vec![x, dy], vec![dw.clone()])
+            extras,
+            ..TrainingKernel::new(prepared, reads, vec![dw.clone()])
         };
-        self.push_training(&[id], kernel);
-        self.copy_result(&name, &dw, copy);
-        Ok(true)
+        self.push_training(nodes, kernel);
+        self.copy_result(&self.graph.node_label(id), &dw, copy);
     }
 
     fn map_grad(

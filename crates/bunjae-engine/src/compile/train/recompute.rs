@@ -7,8 +7,9 @@
 //! is made anew, to the bit, right before the backward pass first asks for it (Chen et al., 2016,
 //! Training Deep Nets with Sublinear Memory Cost).
 //!
-//! Making anew what memory bounds takes 5 to 10 % of a step of a network of depthwise and pointwise
-//! convolutions, so it begins where a step would take more than [`ENOUGH`], with the largest tensors.
+//! What only the gradient of one depthwise or pointwise convolution's weight reads is not even written
+//! again: the gradient makes it on the way ([`TrainingGroup::WeightGrad`]). The rest takes time, so it
+//! all begins where a step would take more than [`ENOUGH`], with the largest tensors.
 
 use std::collections::BTreeMap;
 

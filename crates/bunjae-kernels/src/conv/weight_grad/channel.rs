@@ -15,9 +15,11 @@ use super::super::pixel::many_registers;
 use super::super::source::{CopyArgs, CopyPlane, Source};
 use super::super::{ConvSpec, MAX_TASKS, even_tiles};
 use super::Operands;
+use super::made::Made;
 use crate::isa::Isa;
 use crate::output::part;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
+use crate::train::PlaneSet;
 
 /// Most vectors of channels of a tile.
 const MAX_VECTORS: usize = 3;
@@ -61,8 +63,10 @@ pub(super) struct ChannelForm {
     panels: Vec<Panel>,
     /// Blocks of images with sums of their own.
     blocks: usize,
-    /// Parts of the panels that are tasks of their own.
+    /// Parts of the panels that are tasks of their own; of the products where the input is made.
     parts: usize,
+    /// Whether the input is made in scratch memory, all channels of a chunk.
+    makes: bool,
 }
 
 /// Some vectors of output channels of a group.
@@ -81,6 +85,20 @@ struct Chunk {
     images: Range<usize>,
     rows: Range<usize>,
     columns: Range<usize>,
+}
+
+/// The sums that a task computes.
+struct Share<'a> {
+    images: Range<usize>,
+    panels: &'a [Panel],
+    products: Range<usize>,
+}
+
+/// Where the input is.
+#[derive(Clone, Copy)]
+enum Pixels<'a> {
+    At(*const f32),
+    Made(Made<'a>),
 }
 
 impl ChannelForm {
@@ -116,7 +134,30 @@ impl ChannelForm {
             source,
             panels,
             blocks,
+            makes: false,
         }
+    }
+
+    /// For an input that is made: of pointwise convolutions.
+    pub(super) fn making(spec: ConvSpec, isa: Isa) -> Option<ChannelForm> {
+        let pointwise = spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0, 0];
+        if !pointwise || spec.groups != 1 {
+            return None;
+        }
+        let mut form = ChannelForm::new(spec, isa);
+        let [inputs, outputs] = [spec.input.channels, spec.output.channels];
+        // Tasks that share images make different channels, and each transposes the gradient: never
+        // more elements than are made.
+        form.parts = MAX_TASKS.div_ceil(form.blocks).min(inputs / outputs).max(1);
+        let chunk = form.chunk_pixels() as isize;
+        form.offsets = (0..inputs as isize).map(|channel| channel * chunk).collect();
+        form.makes = true;
+        Some(form)
+    }
+
+    /// Most pixels of a chunk.
+    fn chunk_pixels(&self) -> usize {
+        CHUNK / (MAX_VECTORS * self.isa.lanes())
     }
 
     /// Elements of the input that are read.
@@ -139,7 +180,8 @@ impl ChannelForm {
     }
 
     pub(super) fn scratch_len(&self) -> usize {
-        CHUNK
+        let made = if self.makes { self.spec.input.channels * self.chunk_pixels() } else { 0 };
+        CHUNK + made
     }
 
     pub(super) fn stages(&self) -> [usize; 3] {
@@ -160,7 +202,7 @@ impl ChannelForm {
         operands: &Operands<'_>,
         scratch: &mut [f32],
     ) {
-        let Operands { input, gradient, weights, workspace } = *operands;
+        let Operands { input, made, gradient, weights, workspace } = *operands;
         let sums = workspace.wrapping_add(self.copy_len());
         match (stage, &self.source.copy) {
             (0, Some(copy)) => {
@@ -168,14 +210,26 @@ impl ChannelForm {
                 unsafe { copy.run_task(self.copy_plane, task, input.as_ptr(), workspace) };
             }
             (1, copy) => {
-                let source = if copy.is_some() { workspace.cast_const() } else { input.as_ptr() };
+                let source = match (copy, made) {
+                    (_, Some(made)) => Pixels::Made(made),
+                    (Some(_), None) => Pixels::At(workspace.cast_const()),
+                    (None, None) => Pixels::At(input.as_ptr()),
+                };
                 let (block, index) = (task / self.parts, task % self.parts);
-                let panels = &self.panels[part(self.panels.len(), self.parts, index)];
+                let (panels, products) = if self.makes {
+                    (&self.panels[..], part(self.spec.k(), self.parts, index))
+                } else {
+                    let panels = part(self.panels.len(), self.parts, index);
+                    (&self.panels[panels], 0..self.spec.k())
+                };
                 let images = part(self.spec.input.images, self.blocks, block);
                 let sums = sums.wrapping_add(block * self.sums_len());
                 // SAFETY: lengths are checked; the copy is complete; this task alone writes the
-                // sums of these panels in this block.
-                unsafe { self.block(images, panels, source, gradient, sums, scratch) };
+                // sums of these products and panels in this block.
+                unsafe {
+                    let share = Share { images, panels, products };
+                    self.block(share, source, gradient, sums, scratch);
+                };
             }
             _ => {
                 let channels = part(self.spec.output.channels, self.stages()[2], task);
@@ -185,28 +239,49 @@ impl ChannelForm {
         }
     }
 
-    /// Sums of some panels over some images.
+    /// Computes the sums of a task.
     ///
     /// # Safety
     /// Lengths are checked; no other thread writes these sums.
     unsafe fn block(
         &self,
-        images: Range<usize>,
-        panels: &[Panel],
-        source: *const f32,
+        share: Share<'_>,
+        source: Pixels<'_>,
         gradient: &[f32],
         sums: *mut f32,
         scratch: &mut [f32],
     ) {
-        let (lanes, k) = (self.isa.lanes(), self.spec.k());
+        let Share { images, panels, products } = share;
+        let lanes = self.isa.lanes();
         for panel in panels {
-            // SAFETY: the sums of this panel.
-            unsafe { std::ptr::write_bytes(sums.add(panel.sums), 0, panel.vectors * lanes * k) };
+            let width = panel.vectors * lanes;
+            // SAFETY: the sums of these products of this panel.
+            unsafe {
+                let first = sums.add(panel.sums + products.start * width);
+                std::ptr::write_bytes(first, 0, products.len() * width);
+            }
         }
         let dy = &self.spec.output;
+        let (scratch, made) = scratch.split_at_mut(CHUNK);
         self.chunks(images, |chunk| {
             let (image, row, column) = (chunk.images.start, chunk.rows.start, chunk.columns.start);
-            for panel in panels {
+            let first = match source {
+                Pixels::At(source) => source.wrapping_add(
+                    self.source.first
+                        + image * self.source.image_stride
+                        + row * self.source.pixel_row
+                        + column * self.source.pixel_column,
+                ),
+                Pixels::Made(_) => made.as_ptr(),
+            };
+            let [input_image, input_row, input_column] = match source {
+                Pixels::At(_) => {
+                    let source = &self.source;
+                    [source.image_stride, source.pixel_row, source.pixel_column]
+                }
+                Pixels::Made(_) => [chunk.rows.len() * chunk.columns.len(), chunk.columns.len(), 1],
+            };
+            for (index, panel) in panels.iter().enumerate() {
                 let from = dy.index(image, panel.channel, row, column);
                 let transpose = TransposeArgs {
                     from: gradient.as_ptr().wrapping_add(from),
@@ -222,21 +297,24 @@ impl ChannelForm {
                 };
                 // SAFETY: the chunk lies within the gradient, and fits the scratch memory.
                 unsafe { (self.transpose)(&transpose) };
-                let first = self.source.first
-                    + image * self.source.image_stride
-                    + panel.group * self.spec.group_inputs() * self.source.channel_stride
-                    + row * self.source.pixel_row
-                    + column * self.source.pixel_column;
+                let group = panel.group * self.spec.group_inputs() * self.source.channel_stride;
                 let width = panel.vectors * lanes;
-                let mut product = 0;
-                for (size, count) in even_tiles(k, max_products(self.isa, panel.vectors)) {
+                let mut product = products.start;
+                for (size, count) in
+                    even_tiles(products.len(), max_products(self.isa, panel.vectors))
+                {
                     let tile = channel_tile(self.isa, size, panel.vectors);
                     for _ in 0..count {
+                        if let (Pixels::Made(input), 0) = (source, index) {
+                            // While they are in the first-level cache, the tile reads them.
+                            // SAFETY: the chunk lies within the operand.
+                            unsafe { self.make(input, chunk, product..product + size, made) };
+                        }
                         let args = TileArgs {
-                            input: source.wrapping_add(first),
-                            input_image: self.source.image_stride,
-                            input_row: self.source.pixel_row,
-                            input_column: self.source.pixel_column,
+                            input: first.wrapping_add(group),
+                            input_image,
+                            input_row,
+                            input_column,
                             offsets: self.offsets[product..].as_ptr(),
                             gradient: scratch.as_ptr(),
                             images: chunk.images.len(),
@@ -254,10 +332,26 @@ impl ChannelForm {
         });
     }
 
+    /// Makes some channels of a chunk of the input, in their place among all channels.
+    ///
+    /// # Safety
+    /// `to` has as much as [`ChannelForm::scratch_len`] says; the chunk lies within the operand.
+    unsafe fn make(&self, input: Made<'_>, chunk: &Chunk, channels: Range<usize>, to: &mut [f32]) {
+        let Chunk { images, rows, columns } = chunk;
+        let to = PlaneSet {
+            first: to[channels.start * self.chunk_pixels()..].as_mut_ptr(),
+            image: rows.len() * columns.len(),
+            channel: self.chunk_pixels(),
+            row: columns.len(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { input.make(images.clone(), channels, rows.clone(), columns.clone(), to) };
+    }
+
     /// Visits the chunks of some images in order.
     fn chunks(&self, images: Range<usize>, mut visit: impl FnMut(&Chunk)) {
         let [height, width] = self.spec.size;
-        let most = CHUNK / (MAX_VECTORS * self.isa.lanes());
+        let most = self.chunk_pixels();
         if height * width <= most {
             let at_once = most / (height * width);
             for first in images.clone().step_by(at_once) {

@@ -2,20 +2,25 @@
 //!
 //! `dw[o][i][ky][kx]` is the sum over images and pixels of `dy[o][p]` times the input that pixel
 //! `p` sees through that tap. Vectors run over pixels ([`pixel`]) or over output channels
-//! ([`channel`]); the second form does not care how small the planes are.
+//! ([`channel`]); the second form does not care how small the planes are. The input of depthwise and
+//! of pointwise convolutions may be one that is not stored ([`made`]).
 
 mod channel;
+mod made;
 mod pixel;
 mod pixel_tile;
 
 use std::ops::Range;
 
 use self::channel::ChannelForm;
+use self::made::{Made, Making};
 use self::pixel::PixelForm;
 use super::ConvSpec;
+use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::Output;
+use crate::train::{BatchNormNumbers, PlanesAgain};
 
 const NAME: &str = "conv weight gradient";
 
@@ -23,6 +28,18 @@ const NAME: &str = "conv weight gradient";
 pub struct ConvWeightGrad {
     spec: ConvSpec,
     form: Form,
+    making: Option<Making>,
+}
+
+/// The operands of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightGradInputs<'a> {
+    /// The convolution's input, or what the normalisation read whose result that is.
+    pub input: &'a [f32],
+    /// The gradient of the convolution's result.
+    pub gradient: &'a [f32],
+    /// Of that normalisation, if there is one.
+    pub numbers: Option<BatchNormNumbers<'a>>,
 }
 
 enum Form {
@@ -34,6 +51,8 @@ enum Form {
 #[derive(Clone, Copy)]
 struct Operands<'a> {
     input: &'a [f32],
+    /// Where the input is not stored.
+    made: Option<Made<'a>>,
     gradient: &'a [f32],
     weights: *mut f32,
     workspace: *mut f32,
@@ -65,7 +84,33 @@ impl ConvWeightGrad {
         } else {
             Form::Pixel(PixelForm::new(spec, isa))
         };
-        Ok(ConvWeightGrad { spec, form })
+        Ok(ConvWeightGrad { spec, form, making: None })
+    }
+
+    /// As [`ConvWeightGrad::new`] for an input that is the result of a batch normalisation with
+    /// `activation`, and not stored: `input` of `spec` is the layout of what the normalisation read,
+    /// whose borders are not. `None` where making the input anew on the way does not pay, or no kernel
+    /// does.
+    ///
+    /// # Errors
+    /// As [`ConvWeightGrad::new`].
+    pub fn normalising(
+        spec: ConvSpec,
+        eps: f32,
+        activation: Activation,
+        isa: Isa,
+    ) -> Result<Option<ConvWeightGrad>, KernelError> {
+        isa.require()?;
+        spec.check()?;
+        spec.require_plain(NAME)?;
+        let Some(planes) = PlanesAgain::new(eps, activation, isa) else { return Ok(None) };
+        let form = if channel::is_faster(&spec, isa) {
+            ChannelForm::making(spec, isa).map(Form::Channel)
+        } else {
+            PixelForm::making(spec, isa).map(Form::Pixel)
+        };
+        let making = Some(Making { planes, layout: spec.input });
+        Ok(form.map(|form| ConvWeightGrad { spec, form, making }))
     }
 
     /// The convolution whose weights' gradient this is.
@@ -96,10 +141,12 @@ impl ConvWeightGrad {
 
     /// Elements of scratch memory each thread needs.
     pub fn scratch_len(&self) -> usize {
-        match &self.form {
-            Form::Pixel(form) => form.scratch_len(),
-            Form::Channel(form) => form.scratch_len(),
-        }
+        let affine = self.making.as_ref().map_or(0, Making::affine_len);
+        affine
+            + match &self.form {
+                Form::Pixel(form) => form.scratch_len(),
+                Form::Channel(form) => form.scratch_len(),
+            }
     }
 
     /// Number of tasks of each stage; all tasks of a stage must be done before the next stage.
@@ -110,7 +157,11 @@ impl ConvWeightGrad {
         }
     }
 
+    /// Elements of the input that are read.
     fn input_len(&self) -> usize {
+        if self.making.is_some() {
+            return self.spec.input.end();
+        }
         match &self.form {
             Form::Pixel(form) => form.input_len(),
             Form::Channel(form) => form.input_len(),
@@ -118,15 +169,13 @@ impl ConvWeightGrad {
     }
 
     /// Runs all tasks on this thread: `weights` becomes the gradient of the weights, as
-    /// `[output channels][input channels / groups][rows][columns]`, for the convolution's `input`
-    /// and the `gradient` of its result.
+    /// `[output channels][input channels / groups][rows][columns]`.
     ///
     /// # Errors
-    /// [`KernelError::Length`] if a slice is too short.
+    /// As [`ConvWeightGrad::run_tasks`].
     pub fn run(
         &self,
-        input: &[f32],
-        gradient: &[f32],
+        inputs: &WeightGradInputs<'_>,
         weights: &mut [f32],
         workspace: &mut [f32],
         scratch: &mut [f32],
@@ -135,7 +184,7 @@ impl ConvWeightGrad {
         for (stage, tasks) in self.stages().into_iter().enumerate() {
             // SAFETY: one task at a time, stages in order.
             unsafe {
-                self.run_tasks(stage, 0..tasks, input, gradient, weights, workspace, scratch)?;
+                self.run_tasks(stage, 0..tasks, inputs, weights, workspace, scratch)?;
             };
         }
         Ok(())
@@ -144,23 +193,23 @@ impl ConvWeightGrad {
     /// Runs some tasks of a stage (see [`ConvWeightGrad::stages`]).
     ///
     /// # Errors
-    /// [`KernelError::Length`] if a slice is too short.
+    /// [`KernelError::Length`] if a slice is too short, [`KernelError::Geometry`] if there are numbers
+    /// of a normalisation where none was prepared, or none where one was.
     ///
     /// # Safety
     /// Calls that run at the same time with the same `weights` or `workspace` name the same stage,
     /// disjoint tasks and different `scratch`; the tasks of a stage are complete before those of
     /// the next start; `weights` and `workspace` overlap no other argument.
-    #[allow(clippy::too_many_arguments, reason = "two operands, a result and two kinds of memory")]
     pub unsafe fn run_tasks(
         &self,
         stage: usize,
         tasks: Range<usize>,
-        input: &[f32],
-        gradient: &[f32],
+        inputs: &WeightGradInputs<'_>,
         weights: Output<'_>,
         workspace: Output<'_>,
         scratch: &mut [f32],
     ) -> Result<(), KernelError> {
+        let WeightGradInputs { input, gradient, numbers } = *inputs;
         require_len(NAME, "the input", self.input_len(), input.len())?;
         require_len(NAME, "the gradient", self.spec.output.end(), gradient.len())?;
         require_len(NAME, "the weights", self.weights_len(), weights.len())?;
@@ -170,8 +219,19 @@ impl ConvWeightGrad {
         require(NAME, tasks.end <= count, || {
             format!("tasks {tasks:?} of stage {stage}, which has {count}")
         })?;
-        let operands =
-            Operands { input, gradient, weights: weights.ptr(), workspace: workspace.ptr() };
+        let (made, scratch) = match (&self.making, numbers) {
+            (None, None) => (None, scratch),
+            (Some(making), Some(numbers)) => {
+                let (made, scratch) = making.begin(input, &numbers, scratch)?;
+                (Some(made), scratch)
+            }
+            _ => {
+                let reason = "a normalisation's numbers, or none, where the other was prepared";
+                return Err(KernelError::Geometry { kernel: NAME, reason: reason.to_owned() });
+            }
+        };
+        let (weights, workspace) = (weights.ptr(), workspace.ptr());
+        let operands = Operands { input, made, gradient, weights, workspace };
         for task in tasks {
             // SAFETY: the caller's promise; lengths are checked.
             match &self.form {

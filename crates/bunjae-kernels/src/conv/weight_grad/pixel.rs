@@ -3,7 +3,8 @@
 //! On padded planes a weight's gradient is one dot product of two runs of pixels: the gradient's
 //! plane, and the input's shifted by the tap's offset. Where the rows of both are the same distance
 //! apart, with zeros between them, a run is a whole plane. A strided input is first copied and split
-//! by phases, as the forward convolution does.
+//! by phases, as the forward convolution does; where a group has one channel, that and making an input
+//! that is not stored are done a few planes at a time.
 //!
 //! Blocking: a chunk of about [`CHUNK`] pixels (part of a plane, or the planes of several images) of
 //! one tile's channels of the gradient stays in the first-level cache while the products of
@@ -16,11 +17,13 @@ use std::ops::Range;
 use super::super::source::{CopyArgs, CopyPlane, Source};
 use super::super::{ConvSpec, MAX_TASKS, even_tiles};
 use super::Operands;
+use super::made::Made;
 use super::pixel_tile::{GradArgs, grad_tile, max_channels, max_products};
 use crate::isa::Isa;
 use crate::output::part;
-use crate::planar::{Planar, TAIL};
+use crate::planar::{Halo, Planar, TAIL};
 use crate::simd::{Entry, entry};
+use crate::train::PlaneSet;
 
 /// Pixels of a chunk: with four channels of the gradient, half of a first-level cache of 32 KiB.
 const CHUNK: usize = 1024;
@@ -48,6 +51,9 @@ pub(super) struct PixelForm {
     blocks: usize,
     /// Parts of the tiles that are tasks of their own.
     parts: usize,
+    /// The layout of an input that is made in scratch memory: all planes in the same place, those of
+    /// images that are used together excepted.
+    made: Option<Planar>,
 }
 
 /// Part of a plane, or all of several.
@@ -93,7 +99,35 @@ impl PixelForm {
             rows,
             pixels,
             blocks,
+            made: None,
         }
+    }
+
+    /// For an input that is made: of depthwise convolutions.
+    pub(super) fn making(spec: ConvSpec, isa: Isa) -> Option<PixelForm> {
+        let Planar { images, channels, height, width, .. } = spec.input;
+        if spec.group_inputs() > 1 {
+            return None;
+        }
+        let [bottom, right] = spec.padding_end();
+        let [top, left] = spec.padding;
+        // Rows as far apart as the gradient's, so that runs are whole planes.
+        let gap = left.max(right);
+        let gap = match spec.output.row_stride.checked_sub(width) {
+            Some(wanted) if spec.stride == [1, 1] => gap.max(wanted),
+            _ => gap,
+        };
+        let halo = Halo { top, bottom, left: gap, right: gap };
+        let plane = Planar::new(1, 1, height, width, halo);
+        let plane =
+            Planar { images, channels, image_stride: plane.len(), channel_stride: 0, ..plane };
+        let form = PixelForm::new(ConvSpec { input: plane, ..spec }, isa);
+        Some(PixelForm { made: Some(plane), ..form })
+    }
+
+    /// Images whose planes are used together.
+    fn images_together(&self) -> usize {
+        (CHUNK / (self.rows * self.pixels)).clamp(1, self.spec.input.images)
     }
 
     /// Whether stage 0 copies the input; where a group is one channel, planes are copied one by one
@@ -102,8 +136,20 @@ impl PixelForm {
         self.source.copy.is_some() && self.spec.group_inputs() > 1
     }
 
-    fn copies_planes(&self) -> bool {
-        self.source.copy.is_some() && self.spec.group_inputs() == 1
+    /// Whether a tile's planes are copied or made just before they are used.
+    fn prepares_planes(&self) -> bool {
+        self.made.is_some() || (self.source.copy.is_some() && self.spec.group_inputs() == 1)
+    }
+
+    /// Elements of made planes, and of copied ones, that are used together.
+    fn prepared_lens(&self) -> [usize; 2] {
+        let images = self.images_together();
+        let made = self.made.map_or(0, |made| images * made.image_stride);
+        let copied = match &self.source.copy {
+            Some(copy) if self.prepares_planes() => images * copy.plane_len() + TAIL,
+            _ => 0,
+        };
+        [made, copied]
     }
 
     fn copy_len(&self) -> usize {
@@ -124,7 +170,7 @@ impl PixelForm {
     }
 
     pub(super) fn scratch_len(&self) -> usize {
-        if self.copies_planes() { self.source.channel_stride + TAIL } else { 0 }
+        self.prepared_lens().iter().sum()
     }
 
     pub(super) fn stages(&self) -> [usize; 3] {
@@ -147,7 +193,7 @@ impl PixelForm {
         operands: &Operands<'_>,
         scratch: &mut [f32],
     ) {
-        let Operands { input, gradient, weights, workspace } = *operands;
+        let Operands { input, made, gradient, weights, workspace } = *operands;
         let count = self.stages()[stage];
         match (stage, &self.source.copy) {
             (0, Some(copy)) => {
@@ -165,7 +211,7 @@ impl PixelForm {
                     if self.copies_first() { workspace.cast_const() } else { input.as_ptr() };
                 // SAFETY: lengths are checked; the copy is complete; tasks of the same block have
                 // different tiles, and so write different weights.
-                unsafe { self.task(task, source, gradient, sums, scratch) };
+                unsafe { self.task(task, source, made, gradient, sums, scratch) };
             }
             _ => {
                 let range = part(self.weights_len(), count, task);
@@ -184,6 +230,7 @@ impl PixelForm {
         &self,
         task: usize,
         source: *const f32,
+        made: Option<Made<'_>>,
         gradient: &[f32],
         sums: *mut f32,
         scratch: &mut [f32],
@@ -199,9 +246,10 @@ impl PixelForm {
                 std::ptr::write_bytes(sums.add((group * outputs + first) * k), 0, count * k);
             }
         }
-        if self.copies_planes() {
+        let grad = Grad { gradient, sums };
+        if self.prepares_planes() {
             // SAFETY: passed on.
-            unsafe { self.plane_by_plane(images, tiles, source, gradient, sums, scratch) };
+            unsafe { self.plane_by_plane(images, tiles, source, made, grad, scratch) };
             return;
         }
         let taps = self.source.taps.len();
@@ -212,30 +260,24 @@ impl PixelForm {
             for channel in (0..inputs).step_by(at_once) {
                 let products = channel * taps..(channel + at_once).min(inputs) * taps;
                 for &(group, first, count) in tiles {
-                    let input = source.wrapping_add(
+                    let first_input = source.wrapping_add(
                         self.source.first
                             + chunk.images.start * self.source.image_stride
                             + group * inputs * self.source.channel_stride
                             + chunk.rows.start * self.source.pixel_row
                             + chunk.pixels.start,
                     );
+                    let input = Input { first: first_input, image: self.source.image_stride };
+                    let (channels, products) = (first..first + count, products.clone());
                     // SAFETY: the chunk lies within the planes.
-                    unsafe {
-                        self.tile(
-                            chunk,
-                            group,
-                            first..first + count,
-                            input,
-                            products.clone(),
-                            Grad { gradient, sums },
-                        );
-                    }
+                    unsafe { self.tile(chunk, group, channels, input, products, grad) };
                 }
             }
         });
     }
 
-    /// As [`PixelForm::task`], copying each plane to scratch memory just before it is used.
+    /// As [`PixelForm::task`], making or copying the planes of a few images in scratch memory just
+    /// before they are used.
     ///
     /// # Safety
     /// As [`PixelForm::task`]; groups have one input channel.
@@ -244,30 +286,84 @@ impl PixelForm {
         images: Range<usize>,
         tiles: &[(usize, usize, usize)],
         source: *const f32,
-        gradient: &[f32],
-        sums: *mut f32,
+        made: Option<Made<'_>>,
+        grad: Grad<'_>,
         scratch: &mut [f32],
     ) {
-        let Some(copy) = &self.source.copy else { return };
-        for image in images {
-            let mut copied = None;
+        let together = self.images_together();
+        let (made_planes, copies) = scratch.split_at_mut(self.prepared_lens()[0]);
+        // The borders of made planes, which nobody else writes.
+        made_planes.fill(0.0);
+        let image_stride = match &self.source.copy {
+            Some(copy) => copy.plane_len(),
+            None => self.source.image_stride,
+        };
+        for first_image in images.clone().step_by(together) {
+            let images = first_image..images.end.min(first_image + together);
+            let mut prepared = None;
             for &(group, first, count) in tiles {
-                if copied != Some(group) {
-                    let plane = image * self.spec.groups + group;
-                    // SAFETY: scratch holds one channel's planes.
-                    unsafe { (self.copy_plane)(&copy.args(plane, source, scratch.as_mut_ptr())) };
-                    copied = Some(group);
+                if prepared != Some(group) {
+                    // SAFETY: scratch holds the planes of these images.
+                    unsafe { self.prepare(&images, group, source, made, made_planes, copies) };
+                    prepared = Some(group);
                 }
-                let chunk =
-                    Chunk { images: image..image + 1, rows: 0..self.rows, pixels: 0..self.pixels };
-                let products = 0..self.spec.k();
-                let grad = Grad { gradient, sums };
-                // SAFETY: the chunk is a whole plane.
-                unsafe {
-                    let input = scratch.as_ptr();
-                    self.tile(&chunk, group, first..first + count, input, products, grad);
-                }
+                let planes = match self.source.copy {
+                    Some(_) => copies.as_ptr(),
+                    None => made_planes.as_ptr().wrapping_add(self.source.first),
+                };
+                self.chunks(images.clone(), |chunk| {
+                    let input = planes.wrapping_add(
+                        (chunk.images.start - first_image) * image_stride
+                            + chunk.rows.start * self.source.pixel_row
+                            + chunk.pixels.start,
+                    );
+                    // SAFETY: the chunk lies within the planes.
+                    unsafe {
+                        let products = 0..self.spec.k();
+                        let channels = first..first + count;
+                        let input = Input { first: input, image: image_stride };
+                        self.tile(chunk, group, channels, input, products, grad);
+                    }
+                });
             }
+        }
+    }
+
+    /// Makes and copies the planes of a channel of some images.
+    ///
+    /// # Safety
+    /// The operand is readable; scratch memory has as many planes as there are images.
+    unsafe fn prepare(
+        &self,
+        images: &Range<usize>,
+        channel: usize,
+        source: *const f32,
+        made: Option<Made<'_>>,
+        planes: &mut [f32],
+        copies: &mut [f32],
+    ) {
+        let made = made.zip(self.made);
+        if let Some((made, layout)) = made {
+            let to = PlaneSet {
+                first: planes[layout.origin..].as_mut_ptr(),
+                image: layout.image_stride,
+                channel: layout.channel_stride,
+                row: layout.row_stride,
+            };
+            let (rows, columns) = (0..layout.height, 0..layout.width);
+            // SAFETY: the caller's promise.
+            unsafe { made.make(images.clone(), channel..channel + 1, rows, columns, to) };
+        }
+        let Some(copy) = &self.source.copy else { return };
+        for (at, image) in images.clone().enumerate() {
+            let to = copies[at * copy.plane_len()..].as_mut_ptr();
+            let args = match made {
+                // All channels are in the same place.
+                Some((_, layout)) => copy.args(0, planes[at * layout.image_stride..].as_ptr(), to),
+                None => copy.args(image * self.spec.groups + channel, source, to),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { (self.copy_plane)(&args) };
         }
     }
 
@@ -281,7 +377,7 @@ impl PixelForm {
         chunk: &Chunk,
         group: usize,
         channels: Range<usize>,
-        input: *const f32,
+        input: Input,
         products: Range<usize>,
         grad: Grad<'_>,
     ) {
@@ -299,9 +395,9 @@ impl PixelForm {
                     gradient_channel: dy.channel_stride,
                     gradient_row: dy.row_stride,
                     gradient_image: dy.image_stride,
-                    input,
+                    input: input.first,
                     input_row: self.source.pixel_row,
-                    input_image: self.source.image_stride,
+                    input_image: input.image,
                     offsets: self.offsets[next..].as_ptr(),
                     images: chunk.images.len(),
                     rows: chunk.rows.len(),
@@ -366,6 +462,13 @@ impl PixelForm {
             }
         }
     }
+}
+
+/// The first pixel of a chunk, and the distance to the next image's.
+#[derive(Clone, Copy)]
+struct Input {
+    first: *const f32,
+    image: usize,
 }
 
 /// What a tile reads and where its sums go.
