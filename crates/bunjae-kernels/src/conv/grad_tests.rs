@@ -404,6 +404,14 @@ fn epilogues_and_short_slices_are_errors() {
     let depthwise = ConvSpec { output: x, groups: 4, ..spec };
     let made = ConvWeightGrad::normalising(depthwise, 1e-5, Activation::Relu, isa);
     let made = made.unwrap().unwrap();
+    // Zeros behind the input, which pointwise convolutions do not make.
+    let [x, dy] = [[5, 5], [6, 5]].map(|[h, w]| Planar::dense(2, 8, h, w));
+    let beyond =
+        ConvWeightGrad::normalising(ConvSpec::new(x, dy, [1, 1]), 1e-5, relu.activation, isa);
+    assert!(beyond.unwrap().is_none());
+    let inside =
+        ConvWeightGrad::normalising(ConvSpec::new(x, x, [1, 1]), 1e-5, relu.activation, isa);
+    assert!(inside.unwrap().is_some());
     let (mut work, mut own) = (vec![0.0; made.workspace_len()], vec![0.0; made.scratch_len()]);
     assert!(made.run(&normalised, &mut dw, &mut work, &mut own).is_ok());
     assert!(made.run(&inputs, &mut dw, &mut work, &mut own).is_err());

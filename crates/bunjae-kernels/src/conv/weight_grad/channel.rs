@@ -141,7 +141,9 @@ impl ChannelForm {
     /// For an input that is made: of pointwise convolutions.
     pub(super) fn making(spec: ConvSpec, isa: Isa) -> Option<ChannelForm> {
         let pointwise = spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0, 0];
-        if !pointwise || spec.groups != 1 {
+        // A result larger than the input sees zeros behind it.
+        let inside = spec.size[0] <= spec.input.height && spec.size[1] <= spec.input.width;
+        if !pointwise || !inside || spec.groups != 1 {
             return None;
         }
         let mut form = ChannelForm::new(spec, isa);
