@@ -1,5 +1,9 @@
 //! Cuts in several steps, with training before, between and after them.
+//!
+//! What takes long is the training. It leaves checkpoints in a folder of its own for each step, and
+//! whoever goes on makes the cuts before them once more, which come out the same.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bunjae_data::pictures::Pictures;
@@ -7,7 +11,7 @@ use bunjae_ir::Graph;
 use bunjae_passes::{EquivalenceError, untie};
 use bunjae_train::log::EpochRecord;
 use bunjae_train::recipe::Recipe;
-use bunjae_train::{Event, Materials, Run, TrainError, validate};
+use bunjae_train::{Event, LAST, Materials, Run, TrainError, validate};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -49,6 +53,48 @@ pub struct Lessons {
     pub recalibrate: bool,
     /// Threads that compute, and as many that decode.
     pub threads: usize,
+    /// Where the training is kept; nowhere without.
+    pub keeping: Option<Keeping>,
+}
+
+/// How the training of a network that is cut in steps is kept, so that it can be gone on with.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// A folder in which every training has one of its own for checkpoints and logs, [`Part::folder`].
+    pub folder: PathBuf,
+    /// What the network, the pictures and the settings of the cuts are, so that checkpoints of others
+    /// are refused.
+    pub fingerprint: String,
+    /// Whether to go on with what is in the folder: the result has the bits of a run that was never
+    /// stopped.
+    pub resume: bool,
+}
+
+impl Keeping {
+    /// Whether a training has been kept in a folder.
+    pub fn is_in(folder: &Path) -> bool {
+        let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.any(|entry| entry.path().join(LAST).exists())
+    }
+}
+
+/// A training: that before the first cut, or that after a step, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// With a penalty.
+    Sparse,
+    /// After a step.
+    After(usize),
+}
+
+impl Part {
+    /// The name of its folder.
+    pub fn folder(self) -> String {
+        match self {
+            Part::Sparse => "sparse".to_owned(),
+            Part::After(step) => format!("step-{step}"),
+        }
+    }
 }
 
 /// Training that draws channels towards zero.
@@ -157,6 +203,8 @@ pub enum News<'a> {
     Cut(usize, &'a Step),
     /// The training after a step goes on.
     Training(usize, &'a Event<'a>),
+    /// A training is gone on with, after so many epochs.
+    Resumed(Part, u64),
 }
 
 /// Why it does not come to an end.
@@ -182,6 +230,14 @@ pub enum GradualError {
         step: usize,
         /// What was found.
         check: Check,
+    },
+    /// The folder of a training cannot be made.
+    #[error("cannot make the folder {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
     },
     /// There is nothing that the penalty could act on.
     #[error("{}", match penalty {
@@ -212,9 +268,8 @@ pub fn shrink(
     let start = school.figures(&graph, tell)?;
     let mut sparse = None;
     if let Some(Sparse { penalty, strength, epochs }) = lessons.sparse {
-        let penalty = Some((penalty, strength));
-        let (trained, lesson) = school
-            .lesson(&graph, epochs, penalty, false, &mut |event| tell(News::Sparse(event)))?;
+        let how = How { part: Part::Sparse, penalty: Some((penalty, strength)), epochs };
+        let (trained, lesson) = school.lesson(&graph, how, tell)?;
         (graph, sparse) = (trained, Some(lesson));
     }
     let first = Start::of(&graph, &gradual.settings).map_err(PruneError::from)?;
@@ -237,10 +292,8 @@ pub fn shrink(
         shrunk.steps.push(step);
         let epochs = if is_last { lessons.final_epochs } else { lessons.epochs_per_step };
         if epochs > 0 || lessons.recalibrate {
-            let (trained, lesson) =
-                school.lesson(&shrunk.graph, epochs, None, lessons.recalibrate, &mut |event| {
-                    tell(News::Training(at, event))
-                })?;
+            let how = How { part: Part::After(at), penalty: None, epochs };
+            let (trained, lesson) = school.lesson(&shrunk.graph, how, tell)?;
             shrunk.graph = trained;
             if let Some(step) = shrunk.steps.last_mut() {
                 step.lesson = Some(lesson);
@@ -318,6 +371,13 @@ struct School<'a> {
     album: &'a Album,
 }
 
+/// What a training is.
+struct How {
+    part: Part,
+    epochs: u64,
+    penalty: Option<(Sparsity, f32)>,
+}
+
 impl School<'_> {
     fn figures(
         &self,
@@ -338,22 +398,32 @@ impl School<'_> {
     fn lesson(
         &self,
         graph: &Graph,
-        epochs: u64,
-        penalty: Option<(Sparsity, f32)>,
-        recalibrate: bool,
-        hear: &mut dyn FnMut(&Event<'_>),
+        how: How,
+        tell: &mut dyn FnMut(News<'_>),
     ) -> Result<(Graph, Lesson), GradualError> {
+        let How { part, epochs, penalty } = how;
         let recipe = Recipe { epochs: epochs.max(1), ..self.lessons.recipe.clone() };
+        // Statistics alone are estimated faster than they are read.
+        let keeping = self.lessons.keeping.as_ref().filter(|_| epochs > 0);
+        let folder = keeping.map(|keeping| keeping.folder.join(part.folder()));
+        if let Some(path) = &folder {
+            std::fs::create_dir_all(path)
+                .map_err(|error| GradualError::Folder { path: path.clone(), error })?;
+        }
         let materials = Materials {
             graph: graph.clone(),
             teachers: Vec::new(),
             train: Arc::clone(&self.album.train),
             val: self.album.val.clone(),
-            folder: None,
-            fingerprint: String::new(),
+            folder,
+            fingerprint: keeping.map_or(String::new(), |keeping| keeping.fingerprint.clone()),
             threads: self.lessons.threads,
         };
-        let mut run = Run::new(recipe, materials, false)?;
+        let resume = keeping.is_some_and(|keeping| keeping.resume);
+        let mut run = Run::new(recipe, materials, resume)?;
+        if run.epoch() > 0 {
+            tell(News::Resumed(part, run.epoch()));
+        }
         if let Some((kind, strength)) = penalty {
             let penalty = Penalty::new(graph, run.segments(), kind, strength);
             if penalty.is_empty() {
@@ -363,7 +433,8 @@ impl School<'_> {
                 penalty.add(parameters, gradients);
             }));
         }
-        if recalibrate {
+        let recalibrates = self.lessons.recalibrate && part != Part::Sparse;
+        if recalibrates && run.epoch() == 0 {
             run.recalibrate()?;
         }
         if epochs == 0 {
@@ -371,7 +442,12 @@ impl School<'_> {
             let figures = self.figures(&graph, &mut |_| {})?;
             return Ok((graph, Lesson { epochs: Vec::new(), figures }));
         }
-        let trained = run.train(hear)?;
+        let trained = run.train(&mut |event| {
+            tell(match part {
+                Part::Sparse => News::Sparse(event),
+                Part::After(step) => News::Training(step, event),
+            });
+        })?;
         let best = trained.epochs.iter().find(|record| record.epoch == trained.best_epoch);
         let figures = best.and_then(|best| {
             let (loss, accuracy, macro_f1) = (best.loss?, best.accuracy?, best.macro_f1?);

@@ -32,8 +32,8 @@ pub use correlation::Correlation;
 pub use course::Course;
 pub use evidence::{Evidence, EvidenceError, Looking};
 pub use gradual::{
-    Album, Figures, Gradual, GradualError, Lesson, Lessons, LookedAt, News, Shrunk, Sparse, Step,
-    shrink, smallest_ratio,
+    Album, Figures, Gradual, GradualError, Keeping, Lesson, Lessons, LookedAt, News, Part, Shrunk,
+    Sparse, Step, shrink, smallest_ratio,
 };
 pub use importance::{Across, Criterion, Importance, Normalise, Scores};
 pub use oracle::{Foresight, Oracle, Removal, consult_oracle};

@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bunjae_compress::{
-    Across, Album, Course, Criterion, Gradual, GradualError, Importance, Lessons, Looking, News,
-    Normalise, Pattern, PruneError, Scope, Settings, Shrunk, Sizes, Sparse, Sparsity, Target,
-    shrink, smallest_ratio,
+    Across, Album, Course, Criterion, Gradual, GradualError, Importance, Keeping, Lessons, Looking,
+    News, Normalise, Part, Pattern, PruneError, Scope, Settings, Shrunk, Sizes, Sparse, Sparsity,
+    Target, shrink, smallest_ratio,
 };
 use bunjae_data::augment::Augment;
 use bunjae_data::pictures::{Pictures, Reading};
@@ -19,7 +20,7 @@ use bunjae_train::optimiser::{Betas, Rule};
 use bunjae_train::recipe::{ClassWeights, Objective, Recipe};
 use bunjae_train::schedule::Course as Rates;
 use bunjae_train::stop::Metric;
-use bunjae_train::{Materials, Run};
+use bunjae_train::{Event, Materials, Run};
 
 const NET: &str = "graph @net
 in   %x: f32[N,1,6,6]
@@ -118,6 +119,7 @@ fn lessons(epochs_per_step: u64, final_epochs: u64) -> Lessons {
         sparse: None,
         recalibrate: false,
         threads: 1,
+        keeping: None,
     }
 }
 
@@ -376,4 +378,72 @@ fn training_alone_is_what_the_trainer_does() {
     let recipe = Recipe { epochs: 3, ..recipe() };
     let trained = Run::new(recipe, materials, false).unwrap().train(&mut |_| {}).unwrap();
     assert_eq!(bits(&trained.graph), bits(&shrunk.graph));
+}
+
+/// A copy of a folder of folders of files.
+fn copy(from: &Path, to: &Path) {
+    for part in std::fs::read_dir(from).unwrap() {
+        let part = part.unwrap().path();
+        let to = to.join(part.file_name().unwrap());
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(part).unwrap() {
+            let file = file.unwrap().path();
+            std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_stopped_in_any_training_is_gone_on_with_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeping = |name: &str, resume| {
+        let (folder, fingerprint) = (folder.path().join(name), "these".to_owned());
+        Some(Keeping { folder, fingerprint, resume })
+    };
+    let sparse = Some(Sparse { penalty: Sparsity::GroupNorm, strength: 1e-3, epochs: 3 });
+    let lessons = Lessons { sparse, recalibrate: true, ..lessons(2, 3) };
+    let settings = gradual(Criterion::Taylor, Target::Ratio(0.5), Course::Linear, 2);
+    let whole = run(&settings, &lessons);
+    assert!(!Keeping::is_in(folder.path()));
+    // What a kill would leave behind after the second epoch of each training.
+    let kept = Lessons { keeping: keeping("whole", false), ..lessons.clone() };
+    let mut epochs = Vec::new();
+    let shrunk = shrink(&net(), &settings, &kept, &album(), &mut |news| {
+        let (part, event) = match news {
+            News::Sparse(event) => (Part::Sparse, event),
+            News::Training(step, event) => (Part::After(step), event),
+            _ => return,
+        };
+        let Event::Epoch { record, .. } = event else { return };
+        epochs.push(part);
+        if record.epoch == 1 {
+            copy(&folder.path().join("whole"), &folder.path().join(part.folder()));
+        }
+    });
+    assert_eq!(bits(&shrunk.unwrap().graph), bits(&whole.graph));
+    let parts = [Part::Sparse, Part::After(1), Part::After(2)];
+    assert_eq!(epochs.len(), 3 + 2 + 3);
+    for (at, part) in parts.into_iter().enumerate() {
+        let keeping = keeping(&part.folder(), true);
+        assert!(Keeping::is_in(&folder.path().join(part.folder())));
+        let (mut resumed, mut done) = (Vec::new(), 0);
+        let lessons = Lessons { keeping, ..lessons.clone() };
+        let shrunk = shrink(&net(), &settings, &lessons, &album(), &mut |news| match news {
+            News::Resumed(part, epoch) => resumed.push((part, epoch)),
+            News::Sparse(Event::Epoch { .. }) | News::Training(_, Event::Epoch { .. }) => done += 1,
+            _ => {}
+        });
+        let shrunk = shrunk.unwrap();
+        assert_eq!(bits(&shrunk.graph), bits(&whole.graph), "{part:?}");
+        assert_eq!(shrunk.steps, whole.steps, "{part:?}");
+        assert_eq!(shrunk.sparse, whole.sparse, "{part:?}");
+        assert_eq!(resumed.len(), at + 1);
+        assert_eq!(resumed.last(), Some(&(part, 2)));
+        assert_eq!(done, [6, 3, 1][at], "{part:?}");
+    }
+    let mut others = keeping("sparse", true).unwrap();
+    others.fingerprint = "others".to_owned();
+    let lessons = Lessons { keeping: Some(others), ..lessons };
+    let error = shrink(&net(), &settings, &lessons, &album(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("another model or other pictures"), "{error}");
 }

@@ -229,6 +229,14 @@ impl Stage {
         self.kind.measures || by_time
     }
 
+    /// Whether it goes on where it was stopped: what is trained does, a cut without pictures has
+    /// no training.
+    pub fn resumes(&self) -> bool {
+        let mut inputs = self.inputs.iter();
+        let learns = inputs.any(|(input, of)| input.wants == Wants::Data && !of.is_empty());
+        self.kind.resumes && learns
+    }
+
     /// The name of what it makes, in its folder; none where it makes figures alone.
     pub fn output(&self) -> Option<String> {
         let emit = match self.setting("emit") {
@@ -267,7 +275,7 @@ impl Stage {
             words.push("--output".to_owned());
             words.push(shown(&folder.join(output)));
         }
-        if self.kind.resumes {
+        if self.resumes() {
             words.push("--work".to_owned());
             words.push(shown(&folder.join(RUN)));
         }

@@ -137,7 +137,7 @@ pub const KINDS: &[Kind] = &[
         settings: &[s::CUTTING, s::SIZES, s::CUTTING_WITH_DATA, s::TEACHING, s::PICTURES],
         inherits: Inherits::Only(&["seed"]),
         makes: Makes::Model,
-        resumes: false,
+        resumes: true,
         measures: false,
     },
     Kind {

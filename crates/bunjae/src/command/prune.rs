@@ -335,9 +335,17 @@ impl Prune {
         mut settings: Settings,
         target: &Path,
     ) -> Fallible<Outcome> {
+        let folder = self.pictures.work_folder(target)?;
         let ready = match self.pictures.data {
             Some(_) => Some(self.pictures.ready(&model.graph, self.seed, output)?),
             None => None,
+        };
+        let kept = match (folder, &ready) {
+            (Some(folder), Some(ready)) => {
+                let inputs = format!("{} {}", model::sha256(&self.model)?, self.command(&settings));
+                Some(self.pictures.keeping(folder, &inputs, ready)?)
+            }
+            _ => None,
         };
         let mut stopwatch = None;
         if let Some(wish) = self.wish() {
@@ -348,8 +356,15 @@ impl Prune {
                 let graph = &model.graph;
                 settings.evidence = self.pictures.evidence(graph, criterion, ready, self.seed)?;
             }
-            output.progress("measuring how fast candidates are");
-            let ratio = own.search(&model.graph, &settings, wish, output)?;
+            let mut search = || {
+                output.progress("measuring how fast candidates are");
+                own.search(&model.graph, &settings, wish, output)
+            };
+            let ratio = match &kept {
+                // Times are never the same twice.
+                Some(kept) => learning::kept_ratio(kept, search)?,
+                None => search()?,
+            };
             settings.target = Target::Ratio(ratio);
             stopwatch = Some(own);
         }
@@ -357,7 +372,8 @@ impl Prune {
             None => self.once(&model.graph, &settings, output)?,
             Some(ready) => {
                 let how = (self.seed, !self.no_check);
-                match self.pictures.shrink(&model.graph, &settings, how, ready, output)? {
+                let with = (ready, kept);
+                match self.pictures.shrink(&model.graph, &settings, how, with, output)? {
                     Ok(learned) => Made::learned(learned, &settings)?,
                     Err(check) => Made::refuted(check, &model.graph, &settings)?,
                 }

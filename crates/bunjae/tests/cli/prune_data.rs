@@ -89,7 +89,7 @@ fn a_model_is_cut_in_steps_and_trained_between() {
     folder.done(&format!("{line} -o other.onnx --seed 1"));
     assert!(folder.read("small.onnx") != folder.read("other.onnx"));
 
-    let text = folder.done(&format!("{line} -o again.onnx"));
+    let text = folder.done(&format!("{line} -o again.onnx --work other"));
     for line in [
         "on the validation part",
         "step 1/2: 87.5 % of the cut",
@@ -98,8 +98,9 @@ fn a_model_is_cut_in_steps_and_trained_between() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
-    let files = folder.files();
-    assert!(files.iter().all(|name| !name.contains("small.run")), "{files:?}");
+    for part in ["step-1", "step-2"] {
+        assert!(folder.path(&format!("small.run/{part}/last.safetensors")).is_file(), "{part}");
+    }
 }
 
 #[test]
@@ -172,6 +173,55 @@ fn the_oracle_measures_every_channel_and_writes_nothing() {
     let text = folder.done("prune base.onnx --data prps --oracle --samples 8 --train-batch 8 -q");
     assert!(text.contains("rank correlation with the absolute change"), "{text}");
     assert_eq!(folder.files(), before);
+}
+
+/// What a kill leaves behind is made by taking away what a whole run has written last.
+#[test]
+fn a_stopped_run_goes_on_to_the_bit() {
+    let folder = folder();
+    let line = "prune base.onnx --data prps --importance taylor --ratio 0.5 --cut-schedule linear \
+                --steps 2 --epochs-per-step 2 --sparsity bn-scale --sparsity-epochs 2 \
+                --train-batch 16 --rate 1e-2 --threads 1";
+    folder.done(&format!("{line} -o whole.onnx"));
+    let records = |part: &str| {
+        let log = folder.read(&format!("stopped.run/{part}/metrics.jsonl"));
+        String::from_utf8(log).unwrap().lines().count()
+    };
+    folder.done(&format!("{line} -o stopped.onnx"));
+    assert_eq!(["sparse", "step-1", "step-2"].map(records), [2, 2, 2]);
+    let text = folder.session(&[&format!("{line} -o stopped.onnx")]);
+    snapshot!("prune_over_a_run", text);
+    fs::remove_dir_all(folder.path("stopped.run/step-2")).unwrap();
+    let resumed = folder.run(&format!("{line} -o stopped.onnx --resume"));
+    let told = String::from_utf8(resumed.stderr).unwrap();
+    assert!(told.contains("note: the training before the first cut was done before"), "{told}");
+    assert!(told.contains("note: the training after step 1/2 was done before"), "{told}");
+    assert!(!told.contains("the training after step 2/2"), "{told}");
+    assert_eq!(records("step-2"), 2);
+    assert!(folder.read("whole.onnx") == folder.read("stopped.onnx"), "the models differ");
+    let other = folder.run(&format!("{line} -o stopped.onnx --resume --max-ratio 0.4"));
+    let message = String::from_utf8(other.stderr).unwrap();
+    assert!(message.contains("another model or other pictures"), "{message}");
+    let alone = folder.run("prune base.onnx -o alone.onnx --ratio 0.5 --data prps --resume");
+    let message = String::from_utf8(alone.stderr).unwrap();
+    assert!(message.contains("there is no training to go on with"), "{message}");
+}
+
+/// Times are never the same twice, but a training that goes on has the ratio that it began with.
+#[test]
+fn a_latency_that_training_began_with_is_not_measured_anew() {
+    let folder = folder();
+    let line = "prune base.onnx --data prps --keep-latency 80% --final-epochs 1 --train-batch 16 \
+                --rate 1e-2 --threads 1 -q -o small.onnx";
+    folder.done(line);
+    let (model, ratio) = (folder.read("small.onnx"), folder.read("small.run/ratio.json"));
+    folder.done(&format!("{line} --resume"));
+    assert!(folder.read("small.onnx") == model, "the models differ");
+    assert!(folder.read("small.run/ratio.json") == ratio);
+    folder.write("small.run/ratio.json", "much");
+    let broken = folder.run(&format!("{line} --resume"));
+    let message = String::from_utf8(broken.stderr).unwrap();
+    assert!(message.contains("cannot read small.run/ratio.json: "), "{message}");
 }
 
 /// Times are never asserted, only that they were measured, and that what was cut is less.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bunjae_compress::{
-    Album, Criterion, Evidence, EvidenceError, Gradual, GradualError, Lesson, Lessons, Looking,
-    News, Settings, Shrunk, Sparse, consult_oracle, shrink,
+    Album, Criterion, Evidence, EvidenceError, Gradual, GradualError, Keeping, Lesson, Lessons,
+    Looking, News, Part, Settings, Shrunk, Sparse, consult_oracle, shrink,
 };
 use bunjae_data::pictures::Pictures;
 use bunjae_data::{Annotations, Preprocess};
@@ -26,6 +26,7 @@ use crate::command::train::Watcher;
 use crate::command::train::options::{Defaults, Extent, Teaching, threads};
 use crate::command::train::pictures::{Parts, check_picture_size};
 use crate::failure::{Failure, Fallible};
+use crate::interrupt::uninterrupted;
 use crate::number::percent;
 use crate::output::Output;
 
@@ -90,6 +91,18 @@ pub(super) struct WithData {
     /// Epochs of the training with the penalty
     #[arg(long, value_name = "N", value_parser = positive, default_value = "4", requires = "sparsity", help_heading = "With pictures")]
     sparsity_epochs: NonZeroUsize,
+    /// The folder for checkpoints and logs of the training [default: that of the output, its ending
+    /// replaced by `.run`]
+    #[arg(long, value_name = "DIR", requires = "data", help_heading = "With pictures")]
+    work: Option<PathBuf>,
+    /// Go on with the training in that folder, to the bit as if it had not been stopped
+    #[arg(
+        long,
+        requires = "data",
+        conflicts_with_all = ["explain", "oracle"],
+        help_heading = "With pictures"
+    )]
+    resume: bool,
     /// The threads that compute, and as many that decode [default: all of the machine]
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<NonZeroUsize>,
@@ -198,6 +211,36 @@ impl WithData {
         self.teaching.recipe(extent, &Defaults { rate: 1.3e-3 }, None)
     }
 
+    /// The folder in which the training is kept, refused where another is kept there already; `None`
+    /// where nothing is trained.
+    pub(super) fn work_folder(&self, output: &Path) -> Fallible<Option<PathBuf>> {
+        if self.data.is_none() || !self.trains() {
+            return match self.resume {
+                false => Ok(None),
+                true => Err(Failure::new("there is no training to go on with")
+                    .hint("`--final-epochs N` trains after the cut")),
+            };
+        }
+        let folder = self.work.clone().unwrap_or_else(|| output.with_extension("run"));
+        if !self.resume && Keeping::is_in(&folder) {
+            return Err(Failure::new(format!("{} holds a run already", folder.display()))
+                .hint("`--resume` goes on with it; `--work` names another folder"));
+        }
+        Ok(Some(folder))
+    }
+
+    /// How the training is kept in a folder. `inputs` is what it depends on beside the pictures.
+    pub(super) fn keeping(
+        &self,
+        folder: PathBuf,
+        inputs: &str,
+        ready: &Ready,
+    ) -> Fallible<Keeping> {
+        let preprocess = serde_json::to_string(&ready.preprocess).map_err(Failure::new)?;
+        let fingerprint = format!("{inputs} {preprocess} {}", ready.fingerprint);
+        Ok(Keeping { folder, fingerprint, resume: self.resume })
+    }
+
     /// The words of the command that concern pictures.
     pub(super) fn words(&self, seed: u64) -> Vec<String> {
         if self.data.is_none() {
@@ -302,7 +345,7 @@ impl WithData {
         graph: &Graph,
         settings: &Settings,
         (seed, checked): (u64, bool),
-        ready: Ready,
+        (ready, keeping): (Ready, Option<Keeping>),
         output: &Output,
     ) -> Fallible<Result<Learned, bunjae_compress::Check>> {
         let recipe = self.recipe(seed);
@@ -327,6 +370,7 @@ impl WithData {
             }),
             recalibrate: self.teaching.recalibrate_bn,
             threads: self.threads(),
+            keeping,
         };
         let mut teller = Teller::new(&gradual, &lessons, output);
         let mut tell = |news: News<'_>| teller.hear(news);
@@ -415,20 +459,37 @@ impl<'o> Teller<'o> {
                     format!("step {at}/{steps}: {} of the cut{accuracy}", percent(step.share));
                 self.output.note(&line);
             }
+            News::Resumed(part, epoch) => {
+                self.finish();
+                let (step, which) = match part {
+                    Part::Sparse => (0, "the training before the first cut".to_owned()),
+                    Part::After(at) => (at, format!("the training after step {at}/{steps}")),
+                };
+                let line = match epoch < self.epochs_of(step) {
+                    true => format!("note: {which} goes on after epoch {epoch}"),
+                    false => format!("note: {which} was done before"),
+                };
+                self.output.note(&line);
+            }
             News::Sparse(event) => self.watch(0, event),
             News::Training(at, event) => self.watch(at, event),
         }
     }
 
-    fn watch(&mut self, at: usize, event: &bunjae_train::Event<'_>) {
+    /// The epochs after a step; 0 is what comes before the first.
+    fn epochs_of(&self, at: usize) -> u64 {
         let [sparse, between, last] = self.epochs;
+        match at {
+            0 => sparse,
+            at if at == self.steps => last,
+            _ => between,
+        }
+    }
+
+    fn watch(&mut self, at: usize, event: &bunjae_train::Event<'_>) {
         if self.watcher.as_ref().is_none_or(|(own, _)| *own != at) {
             self.finish();
-            let epochs = match at {
-                0 => sparse,
-                at if at == self.steps => last,
-                _ => between,
-            };
+            let epochs = self.epochs_of(at);
             let recipe = Recipe { epochs, ..self.recipe.clone() };
             self.watcher = Some((at, Watcher::new(&recipe, self.output)));
         }
@@ -442,6 +503,30 @@ impl<'o> Teller<'o> {
             watcher.finish();
         }
     }
+}
+
+/// The ratio that was found for a latency when the training began that is gone on with, or what `search`
+/// finds, which is kept beside the training.
+pub(super) fn kept_ratio(
+    keeping: &Keeping,
+    search: impl FnOnce() -> Fallible<f64>,
+) -> Fallible<f64> {
+    let path = keeping.folder.join("ratio.json");
+    if keeping.resume && path.exists() {
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("cannot read {}: {error}", path.display()))
+                .hint("without `--resume`, and with another `--work`, it is measured anew")
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| broken(&error))?;
+        return serde_json::from_str(&text).map_err(|error| broken(&error));
+    }
+    let ratio = search()?;
+    std::fs::create_dir_all(&keeping.folder).map_err(|error| {
+        Failure::new(format!("cannot make the folder {}: {error}", keeping.folder.display()))
+    })?;
+    let text = serde_json::to_string(&ratio).map_err(Failure::new)?;
+    uninterrupted(|| bunjae_onnx::atomic::write(&path, text.as_bytes())).map_err(Failure::new)?;
+    Ok(ratio)
 }
 
 /// The figures that a model ends with, where there is a validation part.

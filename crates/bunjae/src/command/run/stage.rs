@@ -10,6 +10,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::recipe_file::command_line;
+use super::state::trainings;
 use super::work::{LOG, Made, Record, Work, finish, forget_failure, write_failed};
 use crate::args::Cli;
 use crate::command::{self, Outcome};
@@ -38,7 +39,7 @@ impl Context<'_> {
             return Err(Failure::new(format!("there is no stage {at}")));
         };
         let partial = self.work.partial(stage, key);
-        if partial.exists() && (afresh || !stage.kind.resumes) {
+        if partial.exists() && (afresh || !stage.resumes()) {
             fs::remove_dir_all(&partial).map_err(|error| {
                 Failure::new(format!("cannot remove {}: {error}", partial.display()))
             })?;
@@ -61,7 +62,8 @@ impl Context<'_> {
             })?;
         let output = self.output.captured(&stage.name, log, self.jobs == 1);
         let mut arguments = self.arguments(stage, partial);
-        let resumed = stage.kind.resumes && partial.join(RUN).join(bunjae_train::LAST).exists();
+        let kept = |folder: PathBuf| folder.join(bunjae_train::LAST).exists();
+        let resumed = stage.resumes() && trainings(&partial.join(RUN)).any(kept);
         if resumed {
             arguments.push("--resume".to_owned());
         }
@@ -141,13 +143,13 @@ fn run_here(arguments: &[String], output: &Output) -> Fallible<Outcome> {
 /// Removes what only a training that goes on needs, and what a killed one left half-written.
 fn tidy(folder: &Path) -> Fallible<()> {
     let training = folder.join(RUN);
-    for folder in [folder, training.as_path()] {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for folder in std::iter::once(folder.to_path_buf()).chain(trainings(&training)) {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         for entry in entries {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let is_temporary = name.starts_with('.') && name.ends_with(".tmp");
-            let is_state = folder == training && name.ends_with(".safetensors");
+            let is_state = folder.starts_with(&training) && name.ends_with(".safetensors");
             if is_temporary || is_state {
                 fs::remove_file(entry.path()).map_err(|error| {
                     Failure::new(format!("cannot remove {}: {error}", entry.path().display()))

@@ -1,6 +1,7 @@
 //! How far each stage is, and why it has to run.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use bunjae_recipe::{Argument, Key, RUN, Recipe, Source, Stage, Surroundings};
 
@@ -42,7 +43,8 @@ impl Plan {
     /// The epochs of a training stage; the default of the command where the recipe has none.
     pub(crate) fn epochs(stage: &Stage) -> Option<u64> {
         const USUAL: u64 = 24;
-        if !stage.kind.resumes {
+        let mut settings = stage.kind.settings.iter().copied().flatten();
+        if !settings.any(|setting| setting.name == "epochs") {
             return None;
         }
         match stage.setting("epochs") {
@@ -141,9 +143,19 @@ fn state(work: &Work, stage: &Stage, key: &Key) -> State {
     State::Open { earlier: work.earlier(stage, key).map(Box::new) }
 }
 
-/// The epochs that the log of a training has, where there is a checkpoint to go on from.
-fn epochs_done(folder: &std::path::Path) -> Option<u64> {
-    folder.join(bunjae_train::LAST).is_file().then_some(())?;
-    let log = fs::read_to_string(folder.join("metrics.jsonl")).ok()?;
-    Some(log.lines().count() as u64)
+/// The epochs that the logs of a stage's training have, where there is a checkpoint to go on from.
+fn epochs_done(folder: &Path) -> Option<u64> {
+    let mut epochs = None;
+    for folder in trainings(folder).filter(|folder| folder.join(bunjae_train::LAST).is_file()) {
+        let log = fs::read_to_string(folder.join("metrics.jsonl")).ok()?;
+        *epochs.get_or_insert(0) += log.lines().count() as u64;
+    }
+    epochs
+}
+
+/// The folders in which a stage's training may be: one, or one for each step of a cut.
+pub(super) fn trainings(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let steps = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+    std::iter::once(folder.to_path_buf()).chain(steps)
 }
