@@ -356,7 +356,7 @@ impl Prune {
                 let graph = &model.graph;
                 settings.evidence = self.pictures.evidence(graph, criterion, ready, self.seed)?;
             }
-            let mut search = || {
+            let search = || {
                 output.progress("measuring how fast candidates are");
                 own.search(&model.graph, &settings, wish, output)
             };
