@@ -231,21 +231,15 @@ impl<'g> Lowering<'g> {
             Some(&id) => Some(self.content(&Content::Weight(id))?),
             None => None,
         };
-        let y = self.places.allocate(fused.result, &[x.region]);
-        let dense = match y.is_dense() {
-            true => y.clone(),
-            false => self.places.dense(DType::F32, &y.dims),
-        };
+        let (y, copy) = self.dense_result(fused.result, &[x.region]);
         let kernel = FastKernel {
             weights: Some(weights),
             bias,
             extras: extras(fused),
-            ..FastKernel::new(Prepared::Linear(linear), x, dense.clone())
+            ..FastKernel::new(Prepared::Linear(linear), x, y.clone())
         };
         self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
-        if dense.region != y.region {
-            self.copy(&name, &dense, &y);
-        }
+        self.copy_result(&name, &y, copy);
         Ok(true)
     }
 
@@ -336,18 +330,12 @@ impl<'g> Lowering<'g> {
             return Ok(false);
         }
         let (x, input) = self.picture(node.inputs[0], &self.graph.node_label(id))?;
-        let y = self.places.allocate(node.outputs[0], &[x.region]);
         let pool = GlobalPool::new(input, kind, self.isa);
         let Ok(pool) = pool else { return Ok(false) };
-        let dense = match y.is_dense() {
-            true => y.clone(),
-            false => self.places.dense(DType::F32, &y.dims),
-        };
-        let kernel = FastKernel::new(Prepared::GlobalPool(pool), x, dense.clone());
+        let (y, copy) = self.dense_result(node.outputs[0], &[x.region]);
+        let kernel = FastKernel::new(Prepared::GlobalPool(pool), x, y.clone());
         self.push(&[id], Kernel::Fast(Box::new(kernel)));
-        if dense.region != y.region {
-            self.copy(&self.graph.node_label(id), &dense, &y);
-        }
+        self.copy_result(&self.graph.node_label(id), &y, copy);
         Ok(true)
     }
 

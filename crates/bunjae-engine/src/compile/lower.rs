@@ -236,6 +236,22 @@ impl<'g> Lowering<'g> {
         self.push_named(name.to_string(), kernel, 0);
     }
 
+    /// A result without gaps, and what it has to be copied to afterwards, if it must be.
+    pub(super) fn dense_result(&mut self, id: TensorId, reads: &[usize]) -> (View, Option<View>) {
+        let view = self.places.allocate(id, reads);
+        if view.is_dense() {
+            return (view, None);
+        }
+        (self.places.dense(view.dtype, &view.dims), Some(view))
+    }
+
+    /// Brings a result to where it has to be, if that is elsewhere.
+    pub(super) fn copy_result(&mut self, name: &str, from: &View, to: Option<View>) {
+        if let Some(to) = to {
+            self.copy(name, from, &to);
+        }
+    }
+
     /// Makes the results of an operator that moves nothing views of its operand.
     fn view_of(&mut self, id: NodeId) -> Result<bool, CompileError> {
         let node = self.graph.node(id);

@@ -3,7 +3,6 @@
 
 use bunjae_ir::{NodeId, Op};
 use bunjae_kernels::{Linear, LinearSpec, WeightLayout};
-use bunjae_tensor::DType;
 
 use super::lower::Lowering;
 use crate::error::CompileError;
@@ -39,22 +38,16 @@ impl Lowering<'_> {
         }
         let mut reads = vec![left.region, right.region];
         reads.extend(bias.as_ref().map(|bias| bias.region));
-        let y = self.places.allocate(node.outputs[0], &reads);
-        let dense = match y.is_dense() {
-            true => y.clone(),
-            false => self.places.dense(DType::F32, &y.dims),
-        };
+        let (y, copy) = self.dense_result(node.outputs[0], &reads);
         let layout = WeightLayout::matrix(columns, right_strides);
         let weights = self.packed_at_run(id, right, linear.packing(), layout);
         let kernel = FastKernel {
             weights: Some(weights),
             bias: bias.map(|bias| bias.region),
-            ..FastKernel::new(Prepared::Linear(linear), left, dense.clone())
+            ..FastKernel::new(Prepared::Linear(linear), left, y.clone())
         };
         self.push(&[id], Kernel::Fast(Box::new(kernel)));
-        if dense.region != y.region {
-            self.copy(&self.graph.node_label(id), &dense, &y);
-        }
+        self.copy_result(&self.graph.node_label(id), &y, copy);
         Ok(true)
     }
 }

@@ -157,15 +157,6 @@ impl<'g> Lowering<'g> {
         Ok(dense)
     }
 
-    /// A result without gaps, and what it has to be copied to afterwards, if it must be.
-    fn dense_result(&mut self, id: TensorId, reads: &[usize]) -> (View, Option<View>) {
-        let view = self.places.allocate(id, reads);
-        if view.is_dense() {
-            return (view, None);
-        }
-        (self.places.dense(view.dtype, &view.dims), Some(view))
-    }
-
     /// A result as a picture, and what it has to be copied to afterwards, if it must be.
     fn picture_result(&mut self, id: TensorId, reads: &[usize]) -> (View, Planar, Option<View>) {
         let view = self.places.allocate(id, reads);
@@ -255,12 +246,6 @@ impl<'g> Lowering<'g> {
     fn push_packing(&mut self, node: NodeId, kernel: TrainingKernel) {
         let name = self.graph.node_label(node);
         self.push_named(name, Kernel::Training(Box::new(kernel)), 0);
-    }
-
-    fn copy_result(&mut self, name: &str, from: &View, to: Option<View>) {
-        if let Some(to) = to {
-            self.copy(name, from, &to);
-        }
     }
 
     fn norm(&mut self, norm: &Norm) -> Result<bool, CompileError> {
