@@ -22,9 +22,9 @@ use super::figures::{Learning, OracleReport};
 use super::refusals::gradual_failure;
 use crate::annotate::PictureOptions;
 use crate::args::positive;
-use crate::command::train::Watcher;
 use crate::command::train::options::{Defaults, Extent, Teaching, threads};
 use crate::command::train::pictures::{Parts, check_picture_size};
+use crate::command::train::{Watcher, make_folder, work_folder};
 use crate::failure::{Failure, Fallible};
 use crate::interrupt::uninterrupted;
 use crate::number::percent;
@@ -221,12 +221,7 @@ impl WithData {
                     .hint("`--final-epochs N` trains after the cut")),
             };
         }
-        let folder = self.work.clone().unwrap_or_else(|| output.with_extension("run"));
-        if !self.resume && Keeping::is_in(&folder) {
-            return Err(Failure::new(format!("{} holds a run already", folder.display()))
-                .hint("`--resume` goes on with it; `--work` names another folder"));
-        }
-        Ok(Some(folder))
+        work_folder(self.work.as_deref(), output, self.resume, Keeping::is_in).map(Some)
     }
 
     /// How the training is kept in a folder. `inputs` is what it depends on beside the pictures.
@@ -521,9 +516,7 @@ pub(super) fn kept_ratio(
         return serde_json::from_str(&text).map_err(|error| broken(&error));
     }
     let ratio = search()?;
-    std::fs::create_dir_all(&keeping.folder).map_err(|error| {
-        Failure::new(format!("cannot make the folder {}: {error}", keeping.folder.display()))
-    })?;
+    make_folder(&keeping.folder)?;
     let text = serde_json::to_string(&ratio).map_err(Failure::new)?;
     uninterrupted(|| bunjae_onnx::atomic::write(&path, text.as_bytes())).map_err(Failure::new)?;
     Ok(ratio)

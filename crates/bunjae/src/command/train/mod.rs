@@ -90,7 +90,8 @@ fn run(
     output: &Output,
 ) -> Fallible<Outcome> {
     model::check_target(&options.output, Some(&options.model))?;
-    let folder = work_folder(options)?;
+    let holds_run = |folder: &Path| folder.join(bunjae_train::LAST).exists();
+    let folder = work_folder(options.work.as_deref(), &options.output, options.resume, holds_run)?;
     let recipe = options.recipe(defaults, lessons.map(|lessons| lessons.distil.clone()));
     recipe.check()?;
     let source = model::import(&options.model, output)?;
@@ -156,19 +157,24 @@ fn run(
     Ok(Outcome::Done)
 }
 
-/// The folder of the run, refused where another run is in it.
-fn work_folder(options: &Options) -> Fallible<PathBuf> {
-    let folder = options.work.clone().unwrap_or_else(|| options.output.with_extension("run"));
-    let shown = folder.display();
-    if !options.resume && folder.join(bunjae_train::LAST).exists() {
-        return Err(Failure::new(format!("{shown} holds a run already"))
+/// The folder of a run: `work`, or beside the output. Refused where a run is in it already that is not
+/// to be gone on with.
+pub(super) fn work_folder(
+    work: Option<&Path>,
+    output: &Path,
+    resume: bool,
+    holds_run: impl Fn(&Path) -> bool,
+) -> Fallible<PathBuf> {
+    let folder = work.map_or_else(|| output.with_extension("run"), Path::to_path_buf);
+    if !resume && holds_run(&folder) {
+        return Err(Failure::new(format!("{} holds a run already", folder.display()))
             .hint("`--resume` goes on with it; `--work` names another folder"));
     }
     Ok(folder)
 }
 
 /// Makes the folder of the run, once nothing but the training can fail.
-fn make_folder(folder: &Path) -> Fallible<()> {
+pub(super) fn make_folder(folder: &Path) -> Fallible<()> {
     std::fs::create_dir_all(folder).map_err(|error| {
         Failure::new(format!("cannot make the folder {}: {error}", folder.display()))
     })
