@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import signal
 import statistics
 import struct
 import subprocess
@@ -47,6 +48,7 @@ class Worker:
             bufsize=1,
         )
         self.ready = self.answer()
+        self.process.send_signal(signal.SIGSTOP)
 
     def answer(self):
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
@@ -58,11 +60,17 @@ class Worker:
         return json.loads(line)
 
     def measure(self, milliseconds):
+        """Runs for so long, and is stopped before and after: threads of some engines keep a core busy
+        for a while after a run, which the next engine's turn would pay for."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(f"{milliseconds}\n")
         self.process.stdin.flush()
-        return self.answer()["median_ms"]
+        median = self.answer()["median_ms"]
+        self.process.send_signal(signal.SIGSTOP)
+        return median
 
     def close(self):
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         try:
             self.process.wait(10)
