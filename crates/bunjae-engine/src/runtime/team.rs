@@ -9,7 +9,10 @@
 //!
 //! Tasks are claimed rather than dealt out because a thread may be late (it sleeps between runs, and
 //! on a shared machine it may not be running at all): then the others do its share, and nobody waits
-//! for it. Since a task computes the same whoever runs it, results do not depend on this.
+//! for it. Since a task computes the same whoever runs it, results do not depend on this. A claim is
+//! for a share of the tasks that are left (guided self-scheduling; Polychronopoulos and Kuck, 1987):
+//! each costs the time in which a cache line goes from one core to another, which small tasks would
+//! notice, and towards the end there are small ones enough for threads to finish together.
 //!
 //! The leader claims from the front and helpers from the back. The tasks of most stages are in the
 //! order of the planes or rows that they compute, so that a thread mostly finds in its own cache what
@@ -24,7 +27,7 @@
 //!
 //! A work-stealing pool such as rayon's wakes and steals per job, allocates for some of them, and
 //! costs several microseconds for each of the dozens of stages of a small network whose whole run
-//! takes a hundred. Here a stage costs its claims: one compare-and-swap per task.
+//! takes a hundred. Here a stage costs its claims: one compare-and-swap each.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -88,14 +91,19 @@ enum End {
     Back,
 }
 
+/// Alone on its cache line, and on the one that some processors fetch along with it.
+#[repr(align(128))]
+struct Alone<T>(T);
+
 /// What the threads of a session share.
 pub(super) struct Shared {
     pub(super) model: Arc<Model>,
     pub(super) arena: Arena,
+    threads: usize,
     /// The stage at work and its next task, or [`IDLE`].
-    state: AtomicU64,
+    state: Alone<AtomicU64>,
     /// Tasks done of the stage at work.
-    done: AtomicUsize,
+    done: Alone<AtomicUsize>,
     /// The first failure of the run: the step's index plus one; 0 for none.
     failed: AtomicUsize,
     /// Helpers that sleep or are about to.
@@ -111,47 +119,51 @@ impl Shared {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a task of the published stage: the stage and the task, if one is open.
-    fn claim(&self, end: End) -> Option<(usize, usize)> {
-        let mut state = self.state.load(Ordering::Acquire);
+    /// Claims tasks of the published stage: the stage and the tasks, if some are open.
+    fn claim(&self, end: End) -> Option<(usize, Range<usize>)> {
+        let mut state = self.state.0.load(Ordering::Acquire);
         loop {
             let mut claims = Claims::unpack(state);
             let tasks = self.model.stages.get(claims.stage)?.tasks;
             if !claims.open(tasks) {
                 return None;
             }
-            let task = match end {
-                End::Front => claims.front,
-                End::Back => tasks - 1 - claims.back,
+            // A thread's share of what is left, as if there were one thread more.
+            let count = (tasks - claims.front - claims.back).div_ceil(self.threads + 1);
+            let claimed = match end {
+                End::Front => {
+                    claims.front += count;
+                    claims.front - count..claims.front
+                }
+                End::Back => {
+                    claims.back += count;
+                    tasks - claims.back..tasks - claims.back + count
+                }
             };
-            match end {
-                End::Front => claims.front += 1,
-                End::Back => claims.back += 1,
-            }
             // A helper that read the state long ago succeeds only if it is the same again; then
-            // this task of this stage is open again, in another run.
+            // these tasks of this stage are open again, in another run.
             let next = claims.pack();
-            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return Some((claims.stage, task)),
+            let swap = (Ordering::AcqRel, Ordering::Acquire);
+            match self.state.0.compare_exchange_weak(state, next, swap.0, swap.1) {
+                Ok(_) => return Some((claims.stage, claimed)),
                 Err(found) => state = found,
             }
         }
     }
 
-    /// Runs a task that was claimed, and counts it as done even if it panics, so that the leader
-    /// does not wait for it for ever.
-    fn run_claimed(&self, stage: usize, task: usize, scratch: &mut [f32]) {
-        struct Count<'a>(&'a AtomicUsize);
+    /// Runs tasks that were claimed, and counts them as done even if one panics, so that the leader
+    /// does not wait for them for ever.
+    fn run_claimed(&self, stage: usize, tasks: Range<usize>, scratch: &mut [f32]) {
+        struct Count<'a>(&'a AtomicUsize, usize);
         impl Drop for Count<'_> {
             fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::Release);
+                self.0.fetch_add(self.1, Ordering::Release);
             }
         }
-        let _count = Count(&self.done);
+        let _count = Count(&self.done.0, tasks.len());
         let Some(found) = self.model.stages.get(stage) else { return };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.run_tasks(found.step, found.stage, task..task + 1, scratch)
+            self.run_tasks(found.step, found.stage, tasks, scratch)
         }));
         if !matches!(outcome, Ok(Ok(()))) {
             let _ = self.failed.compare_exchange(
@@ -185,7 +197,7 @@ impl Shared {
     /// Publishes a stage and wakes helpers that sleep.
     fn publish(&self, stage: usize) {
         // In one order with `sleepers`: either the helper sees the stage, or it is seen here.
-        self.state.store(Claims { stage, front: 0, back: 0 }.pack(), Ordering::SeqCst);
+        self.state.0.store(Claims { stage, front: 0, back: 0 }.pack(), Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
             self.wake.notify_all();
@@ -208,8 +220,9 @@ impl Team {
         let shared = Arc::new(Shared {
             arena: Arena::new(model.arena_len),
             model,
-            state: AtomicU64::new(IDLE),
-            done: AtomicUsize::new(0),
+            threads,
+            state: Alone(AtomicU64::new(IDLE)),
+            done: Alone(AtomicUsize::new(0)),
             failed: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -262,7 +275,7 @@ impl Team {
                 after(stage.step);
             }
         }
-        shared.state.store(IDLE, Ordering::Release);
+        shared.state.0.store(IDLE, Ordering::Release);
         result
     }
 
@@ -270,13 +283,13 @@ impl Team {
     fn share(&self, stage: usize, tasks: usize, scratch: &mut [f32]) -> Result<(), StepError> {
         let shared = &*self.shared;
         shared.failed.store(0, Ordering::Relaxed);
-        shared.done.store(0, Ordering::Relaxed);
+        shared.done.0.store(0, Ordering::Relaxed);
         shared.publish(stage);
-        while let Some((stage, task)) = shared.claim(End::Front) {
-            shared.run_claimed(stage, task, scratch);
+        while let Some((stage, tasks)) = shared.claim(End::Front) {
+            shared.run_claimed(stage, tasks, scratch);
         }
         let mut turns = 0u32;
-        while shared.done.load(Ordering::Acquire) < tasks {
+        while shared.done.0.load(Ordering::Acquire) < tasks {
             turns += 1;
             // A helper that is not running cannot finish; let it.
             if turns.is_multiple_of(4096) {
@@ -307,8 +320,8 @@ fn help(shared: &Shared) {
     let mut idle_since: Option<Instant> = None;
     let mut turns = 0u32;
     loop {
-        if let Some((stage, task)) = shared.claim(End::Back) {
-            shared.run_claimed(stage, task, &mut scratch);
+        if let Some((stage, tasks)) = shared.claim(End::Back) {
+            shared.run_claimed(stage, tasks, &mut scratch);
             idle_since = None;
             continue;
         }
@@ -339,7 +352,7 @@ fn sleep(shared: &Shared) {
     let mut guard = shared.lock();
     shared.sleepers.fetch_add(1, Ordering::SeqCst);
     let changed = || {
-        let claims = Claims::unpack(shared.state.load(Ordering::SeqCst));
+        let claims = Claims::unpack(shared.state.0.load(Ordering::SeqCst));
         let open =
             shared.model.stages.get(claims.stage).is_some_and(|stage| claims.open(stage.tasks));
         open || shared.stop.load(Ordering::SeqCst)
