@@ -87,6 +87,17 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn in_order(v: Self::V) -> Self::V {
         v
     }
+    /// The inverse of [`Simd::in_order`].
+    #[inline(always)]
+    unsafe fn out_of_order(v: Self::V) -> Self::V {
+        v
+    }
+    /// The inverse of [`Simd::split`].
+    #[inline(always)]
+    unsafe fn join(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe { Self::interleave(a, b) }
+    }
     /// The inverse of [`Simd::deinterleave`]: `a0 b0 a1 b1 ...` as two vectors.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
 

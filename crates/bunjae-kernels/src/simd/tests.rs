@@ -63,6 +63,12 @@ impl Body<()> for Checks {
             assert_eq!(read(odd), lanes(&|i| both[2 * i + 1]));
             let (lo, hi) = S::interleave(even, odd);
             assert_eq!((read(lo), read(hi)), (a.clone(), b.clone()));
+            let (split_even, split_odd) = S::split(va, vb);
+            assert_eq!(read(S::in_order(split_even)), read(even));
+            assert_eq!(read(S::in_order(split_odd)), read(odd));
+            assert_eq!(read(S::out_of_order(even)), read(split_even));
+            let (lo, hi) = S::join(split_even, split_odd);
+            assert_eq!((read(lo), read(hi)), (a.clone(), b.clone()));
 
             assert_eq!(S::sum(va), a.iter().sum::<f32>());
 

@@ -178,11 +178,21 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) }
     }
     #[inline(always)]
+    unsafe fn out_of_order(v: __m256) -> __m256 {
+        // Its own inverse: the two quarters in the middle change places.
+        // SAFETY: see the comment on this implementation.
+        unsafe { Self::in_order(v) }
+    }
+    #[inline(always)]
+    unsafe fn join(a: __m256, b: __m256) -> (__m256, __m256) {
+        // SAFETY: see the comment on this implementation.
+        unsafe { (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)) }
+    }
+    #[inline(always)]
     unsafe fn interleave(a: __m256, b: __m256) -> (__m256, __m256) {
         // SAFETY: see the comment on this implementation.
         unsafe {
-            let lo = _mm256_unpacklo_ps(a, b);
-            let hi = _mm256_unpackhi_ps(a, b);
+            let (lo, hi) = Self::join(a, b);
             (_mm256_permute2f128_ps::<0x20>(lo, hi), _mm256_permute2f128_ps::<0x31>(lo, hi))
         }
     }

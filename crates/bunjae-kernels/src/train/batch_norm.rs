@@ -344,21 +344,24 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
             let mut x = 0;
             while x < pairs {
                 let n = (pairs - x).min(l);
+                // The slope does not fall: what is largest before it is so behind it.
                 let mut largest = [S::zero(); 2];
-                for (largest, row) in largest.iter_mut().zip(rows) {
+                for (r, row) in rows.into_iter().enumerate() {
                     let row = row.add(2 * x);
                     // Without a closure, which would not be compiled for the instruction set.
-                    let [lo, hi] = if n == l {
+                    let both = if n == l {
                         [S::load(row), S::load(row.add(l))]
                     } else {
                         load_pair::<S>(row, 2 * n)
                     };
-                    let lo = slope.value(S::fma(lo, scale, shift));
-                    let hi = slope.value(S::fma(hi, scale, shift));
-                    let (even, odd) = S::deinterleave(lo, hi);
-                    *largest = S::max_nan(even, odd);
+                    for (largest, v) in largest.iter_mut().zip(both) {
+                        let v = S::fma(v, scale, shift);
+                        *largest = if r == 0 { v } else { S::max_nan(*largest, v) };
+                    }
                 }
-                S::store_n(out.add(x), S::max_nan(largest[0], largest[1]), n);
+                let (even, odd) = S::split(largest[0], largest[1]);
+                let largest = S::in_order(S::max_nan(even, odd));
+                S::store_n(out.add(x), slope.value(largest), n);
                 x += l;
             }
         }

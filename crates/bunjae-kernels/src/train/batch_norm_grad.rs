@@ -108,9 +108,11 @@ trait Sink<S: Simd> {
     /// Whether the vectors that it returns are to be stored.
     const STORES: bool;
 
+    /// Where `FULL`, all lanes count, whatever `valid` says.
+    ///
     /// # Safety
     /// The instruction set is present.
-    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V;
+    unsafe fn take<const FULL: bool>(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V;
 }
 
 /// Sums of `g` and of `g (x - mean)`.
@@ -124,10 +126,10 @@ impl<S: Simd> Sink<S> for Sums<S> {
     const STORES: bool = false;
 
     #[inline(always)]
-    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
+    unsafe fn take<const FULL: bool>(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
         // SAFETY: pure arithmetic.
         unsafe {
-            let g = S::and(g, valid);
+            let g = if FULL { g } else { S::and(g, valid) };
             self.g = S::add(self.g, g);
             self.product = S::fma(g, S::sub(x, self.mean), self.product);
             g
@@ -135,11 +137,11 @@ impl<S: Simd> Sink<S> for Sums<S> {
     }
 }
 
-/// `k (g - a - (x - mean) b)`, and the sum of it.
+/// `k g - a - (x - mean) b`, and the sum of it.
 struct Apply<S: Simd> {
     mean: S::V,
     k: S::V,
-    a: S::V,
+    minus_a: S::V,
     b: S::V,
     sum: S::V,
 }
@@ -148,12 +150,12 @@ impl<S: Simd> Sink<S> for Apply<S> {
     const STORES: bool = true;
 
     #[inline(always)]
-    unsafe fn take(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
+    unsafe fn take<const FULL: bool>(&mut self, x: S::V, g: S::V, valid: S::V) -> S::V {
         // SAFETY: pure arithmetic.
         unsafe {
             let deviation = S::sub(self.mean, x);
-            let v = S::mul(self.k, S::fma(deviation, self.b, S::sub(g, self.a)));
-            self.sum = S::add(self.sum, S::and(v, valid));
+            let v = S::fma(deviation, self.b, S::fma(g, self.k, self.minus_a));
+            self.sum = S::add(self.sum, if FULL { v } else { S::and(v, valid) });
             v
         }
     }
@@ -193,7 +195,7 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         }
                         let v = S::load(x_row.add(x));
                         let g = slope.gradient(S::fma(v, scale, shift), S::load(g_row.add(x)));
-                        let d = sink.take(v, g, ones);
+                        let d = sink.take::<true>(v, g, ones);
                         if K::STORES {
                             S::store(out.add(x), d);
                         }
@@ -204,7 +206,7 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         let v = S::load_partial(x_row.add(x), n);
                         let g = S::load_partial(g_row.add(x), n);
                         let g = slope.gradient(S::fma(v, scale, shift), g);
-                        let d = sink.take(v, g, first_lanes::<S>(n));
+                        let d = sink.take::<false>(v, g, first_lanes::<S>(n));
                         if K::STORES {
                             S::store_partial(out.add(x), d, n);
                         }
@@ -280,7 +282,7 @@ unsafe fn rest<S: Simd, A: Slope<S>, K: Sink<S>>(
             let n = (p.width - x).min(l);
             let v = S::load_n(row.add(x), n);
             let g = slope.gradient(S::fma(v, scale, shift), g);
-            let d = sink.take(v, g, first_lanes::<S>(n));
+            let d = sink.take::<false>(v, g, first_lanes::<S>(n));
             if K::STORES {
                 S::store_n(out.add(x), d, n);
             }
@@ -307,44 +309,57 @@ unsafe fn pool_windows<S: Simd, A: Slope<S>, K: Sink<S>, const FULL: bool>(
     // SAFETY: as the caller's.
     unsafe {
         let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
+        // The four elements of each window, and what they are compared by. The order of the windows is
+        // one that costs less where all of them exist.
+        let g = if FULL { S::out_of_order(g) } else { g };
         let mut v = [S::zero(); 4];
+        let mut rank = [S::zero(); 4];
         for r in 0..2 {
             let row = rows[r].add(x);
-            let [lo, hi] =
-                if FULL { [S::load(row), S::load(row.add(l))] } else { load_pair::<S>(row, n) };
-            (v[2 * r], v[2 * r + 1]) = S::deinterleave(lo, hi);
+            (v[2 * r], v[2 * r + 1]) = if FULL {
+                S::split(S::load(row), S::load(row.add(l)))
+            } else {
+                let [lo, hi] = load_pair::<S>(row, n);
+                S::deinterleave(lo, hi)
+            };
         }
-        let mut normal = [S::zero(); 4];
-        let mut value = [S::zero(); 4];
         for i in 0..4 {
-            normal[i] = S::fma(v[i], scale, shift);
-            value[i] = slope.value(normal[i]);
+            rank[i] = slope.rank(S::fma(v[i], scale, shift));
         }
-        let largest = S::max(S::max(value[0], value[1]), S::max(value[2], value[3]));
+        if !K::STORES {
+            // Only the largest count.
+            let (mut largest, mut selected) = (rank[0], v[0]);
+            for i in 1..4 {
+                selected = S::select(S::lt(largest, rank[i]), v[i], selected);
+                largest = S::max(largest, rank[i]);
+            }
+            sink.take::<FULL>(selected, slope.gradient(largest, g), first_lanes::<S>(n / 2));
+            return;
+        }
+        let largest = S::max(S::max(rank[0], rank[1]), S::max(rank[2], rank[3]));
+        let mut left = slope.gradient(largest, g);
         let valid = match FULL {
-            true => [first_lanes::<S>(l); 2],
+            true => [S::zero(); 2],
             false => [first_lanes::<S>(n.div_ceil(2)), first_lanes::<S>(n / 2)],
         };
-        let mut left = g;
         let mut d = [S::zero(); 4];
         for i in 0..4 {
-            let smaller = S::lt(value[i], largest);
+            let smaller = S::lt(rank[i], largest);
             let own = S::select(smaller, S::zero(), left);
             left = S::select(smaller, left, S::zero());
-            d[i] = sink.take(v[i], slope.gradient(normal[i], own), valid[i % 2]);
+            d[i] = sink.take::<FULL>(v[i], own, valid[i % 2]);
         }
-        if K::STORES {
-            for r in 0..2 {
+        for r in 0..2 {
+            let out = outs[r].add(x);
+            if FULL {
+                let (lo, hi) = S::join(d[2 * r], d[2 * r + 1]);
+                S::store(out, lo);
+                S::store(out.add(l), hi);
+            } else {
                 let (lo, hi) = S::interleave(d[2 * r], d[2 * r + 1]);
-                let out = outs[r].add(x);
-                if FULL {
-                    S::store(out, lo);
-                    S::store(out.add(l), hi);
-                } else {
-                    S::store_n(out, lo, n.min(l));
-                    if n > l {
-                        S::store_n(out.add(l), hi, n - l);
-                    }
+                S::store_n(out, lo, n.min(l));
+                if n > l {
+                    S::store_n(out.add(l), hi, n - l);
                 }
             }
         }
@@ -398,7 +413,7 @@ impl Body<ApplyArgs> for ApplyPlane {
             let mut apply = Apply::<S> {
                 mean: S::splat(p.mean),
                 k: S::splat(a.k),
-                a: S::splat(a.a),
+                minus_a: S::splat(-a.a),
                 b: S::splat(a.b),
                 sum: S::zero(),
             };
@@ -646,16 +661,19 @@ impl BatchNormGrad {
             sum += f64::from(out[0]);
             product += f64::from(out[1]);
         }
-        let count = (x.images * x.height * x.width) as f64;
+        // Rounded, as they are stored.
+        let (d_gamma, d_beta) = ((product * affine.inverse) as f32, sum as f32);
+        let scale = f64::from(gamma) * affine.inverse;
+        let share = scale / (x.images * x.height * x.width) as f64;
         let mut bias = 0.0f64;
         for image in (0..x.images).step_by(together) {
             let mut total = 0.0f32;
             let plane = plane(image);
             let args = ApplyArgs {
                 plane,
-                k: (f64::from(gamma) * affine.inverse) as f32,
-                a: (sum / count) as f32,
-                b: (product * affine.inverse * affine.inverse / count) as f32,
+                k: scale as f32,
+                a: (share * f64::from(d_beta)) as f32,
+                b: (share * affine.inverse * f64::from(d_gamma)) as f32,
                 out: planes.out.wrapping_add(image * dx.image_stride),
                 out_image: dx.image_stride,
                 out_row: dx.row_stride,
@@ -668,8 +686,8 @@ impl BatchNormGrad {
         }
         // SAFETY: there is one of each per channel.
         unsafe {
-            *outputs.gamma.ptr().add(channel) = (product * affine.inverse) as f32;
-            *outputs.beta.ptr().add(channel) = sum as f32;
+            *outputs.gamma.ptr().add(channel) = d_gamma;
+            *outputs.beta.ptr().add(channel) = d_beta;
             if let Some(to) = &outputs.bias {
                 *to.ptr().add(channel) = bias as f32;
             }

@@ -8,11 +8,16 @@ pub(super) trait Slope<S: Simd>: Copy {
     /// # Safety
     /// The instruction set is present; so for the others.
     unsafe fn value(self, x: S::V) -> S::V;
-    /// The gradient `g` of the value, times the derivative at `x`.
+    /// The gradient `g` of the value, times the derivative at `x`, or at `rank(x)`.
     ///
     /// # Safety
     /// As [`Slope::value`].
     unsafe fn gradient(self, x: S::V, g: S::V) -> S::V;
+    /// What orders elements as their values do: those of equal values too, or they have no gradient.
+    ///
+    /// # Safety
+    /// As [`Slope::value`].
+    unsafe fn rank(self, x: S::V) -> S::V;
 }
 
 /// Bounds; the derivative is 0 at the bounds.
@@ -37,6 +42,11 @@ impl<S: Simd> Slope<S> for Clamp<S> {
             S::select(S::lt(self.lo, x), S::select(S::lt(x, self.hi), g, zero), zero)
         }
     }
+
+    #[inline(always)]
+    unsafe fn rank(self, x: S::V) -> S::V {
+        x
+    }
 }
 
 /// The identity.
@@ -52,6 +62,11 @@ impl<S: Simd> Slope<S> for Straight {
     #[inline(always)]
     unsafe fn gradient(self, _: S::V, g: S::V) -> S::V {
         g
+    }
+
+    #[inline(always)]
+    unsafe fn rank(self, x: S::V) -> S::V {
+        x
     }
 }
 
@@ -72,6 +87,13 @@ impl<S: Simd> Slope<S> for Leaky<S> {
     unsafe fn gradient(self, x: S::V, g: S::V) -> S::V {
         // SAFETY: pure arithmetic.
         unsafe { S::select(S::lt(S::zero(), x), g, S::mul(g, self.slope)) }
+    }
+
+    #[inline(always)]
+    unsafe fn rank(self, x: S::V) -> S::V {
+        // Different elements may have the same value, by rounding.
+        // SAFETY: pure arithmetic.
+        unsafe { self.value(x) }
     }
 }
 
