@@ -516,7 +516,8 @@ impl Conv {
                 };
                 let sums = workspace.ptr().wrapping_add(self.copy_len());
                 let packed = workspace.ptr().cast_const();
-                let view = RunView { source, packed, inputs, output, sums };
+                let alone = tasks.len() == count;
+                let view = RunView { source, packed, inputs, output, alone, sums };
                 for task in tasks {
                     match &self.plan {
                         // SAFETY: lengths are checked; the tasks of a stage write different

@@ -82,6 +82,8 @@ pub(super) struct PixelArgs {
     /// [`MAX_TILE`] elements past one row.
     pub(super) mask: *const f32,
     pub(super) row: usize,
+    /// Whether lines are asked for before they are written.
+    pub(super) asks: bool,
     pub(super) sink: Sink,
     pub(super) epilogue: Epilogue,
     /// For [`PoolTile`]: distance between input rows.
@@ -254,19 +256,25 @@ impl PixelArgs {
 
 /// Asks for the lines of a tile that will be written when its sums are done. The rows of a tile lie
 /// in as many planes, too many for a processor to see where the next stores will go, and pointwise
-/// convolutions with few inputs write much for few products.
+/// convolutions with few inputs write much for few products. The line in which a tile begins is the last
+/// one of the tile before.
 ///
 /// # Safety
 /// The instruction set is present.
 #[inline(always)]
-unsafe fn prefetch_rows<S: Simd>(out: *mut f32, channel: usize, rows: usize, count: usize) {
-    for m in 0..rows {
-        for at in (0..count).step_by(LINE) {
+pub(super) unsafe fn prefetch_tile<S: Simd, const MR: usize>(
+    a: &PixelArgs,
+    &TileAt { p, count, .. }: &TileAt,
+) {
+    if !a.asks {
+        return;
+    }
+    for m in 0..MR {
+        let row = a.out.wrapping_add(m * a.out_channel + p);
+        for end in (LINE..count + LINE).step_by(LINE) {
             // SAFETY: passes on the caller's promise that the instruction set is present.
-            unsafe { S::prefetch_write(out.wrapping_add(m * channel + at)) };
+            unsafe { S::prefetch_write(row.wrapping_add(end.min(count) - 1)) };
         }
-        // SAFETY: as above; a row that starts within a line ends in one more.
-        unsafe { S::prefetch_write(out.wrapping_add(m * channel + count - 1)) };
     }
 }
 
@@ -446,10 +454,7 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
                 // output and residual; the mask reaches a whole tile past any position in a row.
                 unsafe {
                     let (bias, at) = a.operands::<S, MR>(tile.p);
-                    if matches!(a.sink, Sink::Store) {
-                        let out = a.out.wrapping_add(tile.p);
-                        prefetch_rows::<S>(out, a.out_channel, MR, tile.count);
-                    }
+                    prefetch_tile::<S, MR>(&a, &tile);
                     let acc = accumulate::<S, MR, NR>(a.k, a.weights, bias, at, |j| j * l);
                     finish_tile::<S, MR, NR>(&a, acc, &tile);
                 }

@@ -132,6 +132,7 @@ impl Conv {
                 residual_channel: to.residual_channel,
                 mask: self.mask.as_ptr(),
                 row: self.row,
+                asks: matches!(sink, Sink::Store),
                 sink,
                 epilogue: self.epilogue,
                 input_row: self.source.pixel_row,
@@ -415,6 +416,7 @@ impl Conv {
                     residual_channel: 0,
                     mask: self.mask.as_ptr(),
                     row: self.row,
+                    asks: true,
                     sink: Sink::Store,
                     epilogue: self.epilogue,
                     input_row: self.source.pixel_row,
@@ -560,6 +562,8 @@ pub(super) struct RunView<'a> {
     pub(super) packed: *const f32,
     pub(super) inputs: &'a ConvInputs<'a>,
     pub(super) output: Output<'a>,
+    /// Whether these are all tasks: then no other thread runs some of them.
+    pub(super) alone: bool,
     /// Means in the making, one per image, band and channel (see [`Conv::stages`]).
     pub(super) sums: *mut f32,
 }

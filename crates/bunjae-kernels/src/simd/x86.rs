@@ -10,6 +10,20 @@ pub(super) struct Avx2;
 #[derive(Clone, Copy)]
 pub(super) struct Avx512;
 
+/// Asks for a cache line that no other core may have a copy of afterwards. The intrinsic of that name asks
+/// for a shared one where the compiler has not been told of `prefetchw`; processors that do not have
+/// it take it for no operation.
+///
+/// # Safety
+/// None to be kept: a hint, which no address makes fault.
+#[inline(always)]
+unsafe fn prefetch_exclusive(p: *const f32) {
+    // SAFETY: writes nothing, neither memory nor registers nor flags.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+}
+
 /// Sliding window over this table gives the mask of the first `n` of eight lanes.
 static FIRST_LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -74,7 +88,7 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
         // SAFETY: a hint, which no address makes fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        unsafe { prefetch_exclusive(p) }
     }
     #[inline(always)]
     unsafe fn prefetch_read(p: *const f32) {
@@ -234,7 +248,7 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn prefetch_write(p: *const f32) {
         // SAFETY: a hint, which no address makes fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        unsafe { prefetch_exclusive(p) }
     }
     #[inline(always)]
     unsafe fn prefetch_read(p: *const f32) {
