@@ -36,10 +36,10 @@ pub(super) struct GemmPlan {
     pub(super) groups: Vec<Range<usize>>,
     /// Vectors of the widest strip.
     pub(super) nr: usize,
-    /// Parts of `groups` and of `blocks` that are tasks of their own.
     /// Whether the output lies beyond a second-level cache. Only there does asking for it pay where
     /// one thread has it all; where there are several, the other cores' caches have much of it.
     far: bool,
+    /// Parts of `groups` and of `blocks` that are tasks of their own.
     pub(super) bands: usize,
     pub(super) chunks: usize,
     pack: Entry<PackArgs>,
