@@ -78,9 +78,9 @@ impl Claims {
         (self.stage as u64) << (2 * TASK_BITS) | (self.front as u64) << TASK_BITS | self.back as u64
     }
 
-    /// Whether some of so many tasks are open.
-    fn open(self, tasks: usize) -> bool {
-        self.front + self.back < tasks
+    /// How many of so many tasks are open.
+    fn open(self, tasks: usize) -> usize {
+        tasks.saturating_sub(self.front + self.back)
     }
 }
 
@@ -125,11 +125,12 @@ impl Shared {
         loop {
             let mut claims = Claims::unpack(state);
             let tasks = self.model.stages.get(claims.stage)?.tasks;
-            if !claims.open(tasks) {
+            let open = claims.open(tasks);
+            if open == 0 {
                 return None;
             }
             // A thread's share of what is left, as if there were one thread more.
-            let count = (tasks - claims.front - claims.back).div_ceil(self.threads + 1);
+            let count = open.div_ceil(self.threads + 1);
             let claimed = match end {
                 End::Front => {
                     claims.front += count;
@@ -143,8 +144,12 @@ impl Shared {
             // A helper that read the state long ago succeeds only if it is the same again; then
             // these tasks of this stage are open again, in another run.
             let next = claims.pack();
-            let swap = (Ordering::AcqRel, Ordering::Acquire);
-            match self.state.0.compare_exchange_weak(state, next, swap.0, swap.1) {
+            match self.state.0.compare_exchange_weak(
+                state,
+                next,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Some((claims.stage, claimed)),
                 Err(found) => state = found,
             }
@@ -353,8 +358,8 @@ fn sleep(shared: &Shared) {
     shared.sleepers.fetch_add(1, Ordering::SeqCst);
     let changed = || {
         let claims = Claims::unpack(shared.state.0.load(Ordering::SeqCst));
-        let open =
-            shared.model.stages.get(claims.stage).is_some_and(|stage| claims.open(stage.tasks));
+        let stage = shared.model.stages.get(claims.stage);
+        let open = stage.is_some_and(|stage| claims.open(stage.tasks) > 0);
         open || shared.stop.load(Ordering::SeqCst)
     };
     while !changed() {

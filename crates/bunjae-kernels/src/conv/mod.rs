@@ -33,6 +33,7 @@ pub use input_grad::{ConvInputGrad, InputGradInputs};
 pub use weight_grad::{ConvWeightGrad, WeightGradInputs};
 
 pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
+pub(crate) use pixel::pooled;
 pub(crate) use plan::even_tiles;
 pub(crate) use winograd::{POSITIONS, transform_kernel};
 

@@ -469,12 +469,12 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
 /// # Safety
 /// The instruction set is present.
 #[inline(always)]
-unsafe fn pooled<S: Simd>(v: &[S::V; 4]) -> S::V {
+pub(crate) unsafe fn pooled<S: Simd>(v: &[S::V; 4]) -> S::V {
     // SAFETY: pure arithmetic.
     unsafe {
         let (left, right) = (S::max_nan(v[0], v[2]), S::max_nan(v[1], v[3]));
-        let (even, odd) = S::deinterleave(left, right);
-        S::max_nan(even, odd)
+        let (even, odd) = S::split(left, right);
+        S::in_order(S::max_nan(even, odd))
     }
 }
 

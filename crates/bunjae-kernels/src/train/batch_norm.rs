@@ -14,7 +14,7 @@ use super::channel_sum::sum_rows;
 use super::gather::Gather;
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::activation::Activation;
-use crate::conv::Tail;
+use crate::conv::{Tail, pooled};
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
@@ -344,24 +344,20 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
             let mut x = 0;
             while x < pairs {
                 let n = (pairs - x).min(l);
-                // The slope does not fall: what is largest before it is so behind it.
-                let mut largest = [S::zero(); 2];
+                let mut v = [S::zero(); 4];
                 for (r, row) in rows.into_iter().enumerate() {
                     let row = row.add(2 * x);
                     // Without a closure, which would not be compiled for the instruction set.
-                    let both = if n == l {
+                    let [lo, hi] = if n == l {
                         [S::load(row), S::load(row.add(l))]
                     } else {
                         load_pair::<S>(row, 2 * n)
                     };
-                    for (largest, v) in largest.iter_mut().zip(both) {
-                        let v = S::fma(v, scale, shift);
-                        *largest = if r == 0 { v } else { S::max_nan(*largest, v) };
-                    }
+                    v[2 * r] = S::fma(lo, scale, shift);
+                    v[2 * r + 1] = S::fma(hi, scale, shift);
                 }
-                let (even, odd) = S::split(largest[0], largest[1]);
-                let largest = S::in_order(S::max_nan(even, odd));
-                S::store_n(out.add(x), slope.value(largest), n);
+                // The slope does not fall: what is largest before it is so behind it.
+                S::store_n(out.add(x), slope.value(pooled::<S>(&v)), n);
                 x += l;
             }
         }

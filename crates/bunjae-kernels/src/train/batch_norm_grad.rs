@@ -178,7 +178,6 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
     // the tail leaves.
     unsafe {
         let (scale, shift) = (S::splat(p.scale), S::splat(p.shift));
-        let ones = first_lanes::<S>(l);
         let row = |y: usize| p.input.add(y * p.input_row);
         match p.tail {
             Tail::Store => {
@@ -195,7 +194,7 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         }
                         let v = S::load(x_row.add(x));
                         let g = slope.gradient(S::fma(v, scale, shift), S::load(g_row.add(x)));
-                        let d = sink.take::<true>(v, g, ones);
+                        let d = sink.take::<true>(v, g, S::zero());
                         if K::STORES {
                             S::store(out.add(x), d);
                         }

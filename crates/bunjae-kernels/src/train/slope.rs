@@ -17,7 +17,10 @@ pub(super) trait Slope<S: Simd>: Copy {
     ///
     /// # Safety
     /// As [`Slope::value`].
-    unsafe fn rank(self, x: S::V) -> S::V;
+    #[inline(always)]
+    unsafe fn rank(self, x: S::V) -> S::V {
+        x
+    }
 }
 
 /// Bounds; the derivative is 0 at the bounds.
@@ -42,11 +45,6 @@ impl<S: Simd> Slope<S> for Clamp<S> {
             S::select(S::lt(self.lo, x), S::select(S::lt(x, self.hi), g, zero), zero)
         }
     }
-
-    #[inline(always)]
-    unsafe fn rank(self, x: S::V) -> S::V {
-        x
-    }
 }
 
 /// The identity.
@@ -62,11 +60,6 @@ impl<S: Simd> Slope<S> for Straight {
     #[inline(always)]
     unsafe fn gradient(self, _: S::V, g: S::V) -> S::V {
         g
-    }
-
-    #[inline(always)]
-    unsafe fn rank(self, x: S::V) -> S::V {
-        x
     }
 }
 
