@@ -8,6 +8,7 @@
 //! each convolution beside each other.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line program")]
 
+mod blocks;
 mod forms;
 mod training;
 mod widths;
@@ -239,6 +240,7 @@ impl Bench {
             Kernel::ConvGemm => self.convolutions(kernel, ConvForm::Gemm, LAYERS),
             Kernel::ConvWinograd => self.convolutions(kernel, ConvForm::Winograd, LAYERS),
             Kernel::ConvDepthwise => self.convolutions(kernel, ConvForm::Depthwise, DEPTHWISE),
+            Kernel::ConvBlock => self.blocks(kernel),
             Kernel::LinearDot => {
                 self.linear(kernel, &[("M0 fc", 1, 128, 2), ("1280-1000", 1, 1280, 1000)]);
             }

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::activation::{Activation, RunArgs, RunInPlace};
-use crate::conv::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, even_tiles, max_nv};
+use crate::conv::{ChannelArgs, K_BLOCK, PanelWeights, channel_tile, even_tiles, max_nv, max_px};
 use crate::error::{KernelError, require, require_len};
 use crate::isa::Isa;
 use crate::output::{Output, part};
@@ -318,14 +318,16 @@ impl Linear {
             let rows = (batch - block).min(BATCH_BLOCK);
             for k0 in (0..inputs).step_by(K_BLOCK) {
                 let mut next = 0;
-                for (px, tiles) in even_tiles(rows, MAX_PX) {
+                for (px, tiles) in even_tiles(rows, max_px(self.isa, nv)) {
                     let args = ChannelArgs {
                         input: input.as_ptr(),
                         pixel_offsets: self.rows[block + next..].as_ptr(),
                         pixels: px * tiles,
-                        offsets: self.columns[k0..].as_ptr(),
-                        k: K_BLOCK.min(inputs - k0),
-                        weights: weights[first * inputs + k0 * width..].as_ptr(),
+                        panel: PanelWeights {
+                            offsets: self.columns[k0..].as_ptr(),
+                            k: K_BLOCK.min(inputs - k0),
+                            weights: weights[first * inputs + k0 * width..].as_ptr(),
+                        },
                         bias: bias[first..].as_ptr(),
                         channels: columns,
                         first: k0 == 0,

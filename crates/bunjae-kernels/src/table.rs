@@ -76,6 +76,8 @@ kernels! {
     ConvWinograd "conv/winograd" conv_winograd crate::conv::tests::winograd;
     /// Depthwise convolution.
     ConvDepthwise "conv/depthwise" conv_depthwise crate::conv::tests::depthwise;
+    /// Three convolutions in one go.
+    ConvBlock "conv/block" conv_block crate::conv::block::tests::block;
     /// Gradient of a convolution's input, and transposed convolution.
     ConvInputGrad "conv/input-grad" conv_input_grad crate::conv::grad_tests::input;
     /// Gradient of a convolution's weights.

@@ -6,25 +6,44 @@
 //! works because every pixel has its own offset. The result, pixel-major, is transposed when
 //! stored, which costs little once `K` is large.
 //!
-//! Tile sizes: 6 x 4 + 4 + 1 = 29 of 32 registers, 6 x 2 + 2 + 1 = 15 of 16.
+//! Tile sizes: 6 x 4 + 4 + 1 = 29 of 32 registers, 6 x 2 + 2 + 1 = 15 of 16, and all 16 with 4 x 3 + 3 + 1
+//! where a single vector would be left over: six sums do not hide the latency of a multiply-add.
 
 use super::epilogue::Epilogue;
+use std::iter::repeat_n;
+
 use super::pixel::{Sink, UNROLLED, many_registers};
+use super::plan::even_tiles;
 use crate::activation::{Fused, leaky_max};
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 
-/// Most pixels of a tile.
-pub(crate) const MAX_PX: usize = 6;
+/// Most pixels of a tile of so many vectors.
+pub(crate) fn max_px(isa: Isa, nv: usize) -> usize {
+    if nv > 2 && !many_registers(isa) { 4 } else { 6 }
+}
 
 /// Products accumulated before the next panel of weights: with 128, the weights of a panel and the
 /// lines of as many input planes fit a first-level cache together (with 256 they did not, which cost
 /// 3 to 12 % on pointwise layers of many channels).
 pub(crate) const K_BLOCK: usize = 128;
 
-/// Most vectors of output channels in a tile.
+/// Most vectors of output channels in a tile, apart from the odd one of [`panels_of`].
 pub(crate) fn max_nv(isa: Isa) -> usize {
     if many_registers(isa) { 4 } else { 2 }
+}
+
+/// Most channels of a panel of [`panels_of`].
+pub(super) fn widest_panel(isa: Isa) -> usize {
+    max_nv(isa).max(3) * isa.lanes()
+}
+
+/// Output channels of `vectors` in panels: as wide as there can be, all nearly the same.
+pub(super) fn panels_of(isa: Isa, vectors: usize) -> impl Iterator<Item = usize> {
+    let odd = !many_registers(isa) && vectors > 1 && vectors % 2 == 1;
+    let rest = if odd { vectors - 3 } else { vectors };
+    let even = even_tiles(rest, max_nv(isa)).flat_map(|(nv, count)| repeat_n(nv, count));
+    even.chain(odd.then_some(3))
 }
 
 /// Arguments of [`ChannelTile`].
@@ -34,11 +53,7 @@ pub(crate) struct ChannelArgs {
     /// One offset per pixel.
     pub(crate) pixel_offsets: *const isize,
     pub(crate) pixels: usize,
-    /// `k` offsets into the input.
-    pub(crate) offsets: *const isize,
-    pub(crate) k: usize,
-    /// `k x NV x LANES` weights.
-    pub(crate) weights: *const f32,
+    pub(crate) panel: PanelWeights,
     /// `channels` biases, used if `first`.
     pub(crate) bias: *const f32,
     /// Channels of the panel that exist; the others are padding.
@@ -49,21 +64,76 @@ pub(crate) struct ChannelArgs {
     pub(crate) acc: *mut f32,
 }
 
-/// Product `k` of `PX` pixels, whose first products are at `x`, and `NV` vectors of weights.
+/// The weights of a panel.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelWeights {
+    /// `k` offsets into the input.
+    pub(crate) offsets: *const isize,
+    pub(crate) k: usize,
+    /// `k x NV x LANES` weights.
+    pub(crate) weights: *const f32,
+}
+
+/// The weights of the next panel, which follow, are asked for a little at a time: those of a network are
+/// more than the second-level cache holds, and the first tile would wait for them.
+pub(super) struct Ahead {
+    next: *const f32,
+    stride: usize,
+}
+
+impl Ahead {
+    /// For a panel of `len` weights of which `tiles` tiles use all.
+    #[inline(always)]
+    pub(super) fn new(panel: &PanelWeights, len: usize, tiles: usize) -> Ahead {
+        let steps = tiles * (panel.k / UNROLLED);
+        Ahead { next: panel.weights.wrapping_add(len), stride: len.div_ceil(steps.max(1)) }
+    }
+}
+
+/// All products of `PX` pixels, whose first products are at `x`, and `NV` vectors of weights.
+///
+/// # Safety
+/// As [`ChannelTile`].
+#[inline(always)]
+pub(super) unsafe fn channel_products<S: Simd, const PX: usize, const NV: usize>(
+    panel: &PanelWeights,
+    x: &[*const f32; PX],
+    acc: &mut [[S::V; NV]; PX],
+    ahead: &mut Ahead,
+) {
+    let mut k = 0;
+    // SAFETY: passed on.
+    unsafe {
+        for _ in 0..panel.k / UNROLLED {
+            S::prefetch_read(ahead.next);
+            ahead.next = ahead.next.wrapping_add(ahead.stride);
+            for u in 0..UNROLLED {
+                multiply::<S, PX, NV>(panel, k + u, x, acc);
+            }
+            k += UNROLLED;
+        }
+        for _ in 0..panel.k % UNROLLED {
+            multiply::<S, PX, NV>(panel, k, x, acc);
+            k += 1;
+        }
+    }
+}
+
+/// Product `k`.
 ///
 /// # Safety
 /// As [`ChannelTile`].
 #[inline(always)]
 unsafe fn multiply<S: Simd, const PX: usize, const NV: usize>(
-    a: &ChannelArgs,
+    panel: &PanelWeights,
     k: usize,
     x: &[*const f32; PX],
     acc: &mut [[S::V; NV]; PX],
 ) {
     // SAFETY: the caller vouches for all addresses formed here.
     unsafe {
-        let offset = *a.offsets.add(k);
-        let weights = a.weights.add(k * NV * S::LANES);
+        let offset = *panel.offsets.add(k);
+        let weights = panel.weights.add(k * NV * S::LANES);
         let mut ws = [S::zero(); NV];
         for v in 0..NV {
             ws[v] = S::load(weights.add(v * S::LANES));
@@ -83,15 +153,11 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
     /// Handles `pixels`, a multiple of `PX`.
     #[inline(always)]
     unsafe fn run<S: Simd>(a: &ChannelArgs) {
-        if S::REGISTERS < 32 && NV > 2 {
-            unreachable!("a tile of {NV} vectors does not fit the registers");
+        if S::REGISTERS < 32 && PX * NV > 12 {
+            unreachable!("a tile of {PX} pixels by {NV} vectors does not fit the registers");
         }
         let l = S::LANES;
-        // The weights of the next products, which follow, are asked for a little at a time: those of a
-        // network are more than the second-level cache holds, and the first tile would wait for them.
-        let len = a.k * NV * l;
-        let stride = len.div_ceil((a.pixels / PX * (a.k / UNROLLED)).max(1));
-        let mut next = a.weights.wrapping_add(len);
+        let mut ahead = Ahead::new(&a.panel, a.panel.k * NV * l, a.pixels / PX);
         let mut p = 0;
         while p + PX <= a.pixels {
             // SAFETY: the plan has checked that every pixel offset plus every tap offset lies
@@ -121,19 +187,7 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
                 for i in 0..PX {
                     x[i] = a.input.offset(*a.pixel_offsets.add(p + i));
                 }
-                let mut k = 0;
-                for _ in 0..a.k / UNROLLED {
-                    S::prefetch_read(next);
-                    next = next.wrapping_add(stride);
-                    for u in 0..UNROLLED {
-                        multiply::<S, PX, NV>(a, k + u, &x, &mut acc);
-                    }
-                    k += UNROLLED;
-                }
-                for _ in 0..a.k % UNROLLED {
-                    multiply::<S, PX, NV>(a, k, &x, &mut acc);
-                    k += 1;
-                }
+                channel_products::<S, PX, NV>(&a.panel, &x, &mut acc, &mut ahead);
                 for i in 0..PX {
                     for v in 0..NV {
                         S::store(out.add((i * NV + v) * l), acc[i][v]);
@@ -145,7 +199,7 @@ impl<const PX: usize, const NV: usize> Body<ChannelArgs> for ChannelTile<PX, NV>
     }
 }
 
-/// The instance of [`ChannelTile`] for up to [`MAX_PX`] pixels and [`max_nv`] vectors.
+/// The instance of [`ChannelTile`] for up to [`max_px`] pixels.
 pub(crate) fn channel_tile(isa: Isa, px: usize, nv: usize) -> Entry<ChannelArgs> {
     macro_rules! instances {
         ($(($px:literal: $($nv:literal)*))*) => {

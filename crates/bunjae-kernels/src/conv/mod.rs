@@ -14,6 +14,7 @@
 //! Every output element is one chain of multiply-adds over the products in a fixed order, whatever
 //! the tile or task that computes it, so results do not depend on the number of threads.
 
+pub(crate) mod block;
 mod channel;
 mod depthwise;
 mod epilogue;
@@ -28,11 +29,12 @@ mod winograd;
 
 use std::ops::Range;
 
+pub use block::{BlockInputs, BlockNumbers, BlockSpec, ConvBlock};
 pub use epilogue::ResidualAt;
 pub use input_grad::{ConvInputGrad, InputGradInputs};
 pub use weight_grad::{ConvWeightGrad, WeightGradInputs};
 
-pub(crate) use channel::{ChannelArgs, K_BLOCK, MAX_PX, channel_tile, max_nv};
+pub(crate) use channel::{ChannelArgs, K_BLOCK, PanelWeights, channel_tile, max_nv, max_px};
 pub(crate) use pixel::pooled;
 pub(crate) use plan::even_tiles;
 pub(crate) use winograd::{POSITIONS, transform_kernel};
@@ -376,7 +378,8 @@ impl Conv {
             }
             Plan::Channel(plan) => {
                 let rows = self.spec.size[0].div_ceil(plan.bands);
-                rows * self.spec.size[1] * max_nv(self.isa) * self.isa.lanes()
+                let widest = plan.panels.iter().map(|(_, _, nv)| *nv).max().unwrap_or(0);
+                rows * self.spec.size[1] * widest * self.isa.lanes()
             }
             Plan::Depthwise(_) => {
                 self.source.copy.as_ref().map_or(0, |_| self.source.channel_stride + TAIL)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::channel::{ChannelStoreArgs, MAX_PX, channel_store, max_nv};
+use super::channel::{ChannelStoreArgs, channel_store, max_px, panels_of};
 use super::depthwise::{DepthwiseArgs, depthwise_rows};
 use super::gemm::{GemmPlan, gemm_estimate, suits_gemm};
 use super::pixel::{MAX_MR, max_nr, max_pool_mr};
@@ -254,14 +254,11 @@ fn copy_cost(elements: usize, isa: Isa) -> f64 {
 fn channel_estimate(spec: &ConvSpec, isa: Isa) -> f64 {
     let pixels = spec.size[0] * spec.size[1];
     let vectors = spec.group_outputs().div_ceil(isa.lanes());
-    let sums: f64 = even_tiles(vectors, max_nv(isa))
-        .map(|(nv, panels)| {
-            let pixels: f64 = even_tiles(pixels, MAX_PX)
-                .map(|(px, tiles)| tiles as f64 * tile_cost(nv, px))
-                .sum();
-            panels as f64 * pixels
-        })
-        .sum();
+    let panel = |nv: usize| {
+        let tiles = even_tiles(pixels, max_px(isa, nv));
+        tiles.map(|(px, tiles)| tiles as f64 * tile_cost(nv, px)).sum::<f64>()
+    };
+    let sums: f64 = panels_of(isa, vectors).map(panel).sum();
     // The transposition, row by row: about four operations per vector and round.
     let rounds = f64::from(isa.lanes().trailing_zeros() + 2);
     let turned = spec.size[0] * spec.size[1].next_multiple_of(isa.lanes());
@@ -464,12 +461,10 @@ impl ChannelPlan {
         let channels = spec.group_outputs();
         let mut panels = Vec::new();
         let mut first = 0;
-        for (nv, count) in even_tiles(channels.div_ceil(lanes), max_nv(isa)) {
-            for _ in 0..count {
-                let existing = (channels - first).min(nv * lanes);
-                panels.push((first, existing, nv));
-                first += existing;
-            }
+        for nv in panels_of(isa, channels.div_ceil(lanes)) {
+            let existing = (channels - first).min(nv * lanes);
+            panels.push((first, existing, nv));
+            first += existing;
         }
         let pixel_offsets = (0..oh * ow)
             .map(|p| (p / ow * source.pixel_row + p % ow * source.pixel_column) as isize)

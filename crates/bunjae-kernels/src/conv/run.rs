@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, MAX_PX, channel_tile};
+use super::channel::{ChannelArgs, ChannelStoreArgs, K_BLOCK, PanelWeights, channel_tile, max_px};
 use super::depthwise::DepthwiseArgs;
 use super::pixel::{PixelArgs, ProductArgs, Sink, max_nr, pixel_tile, pool_tile, product_tile};
 use super::plan::{ChannelPlan, DepthwisePlan, PixelPlan, WinogradPlan, even_tiles};
@@ -279,32 +279,56 @@ impl Conv {
     ) {
         let Share { image, group, chunk: panel, band } =
             self.share(task, plan.bands, plan.panels.len());
-        let (k, lanes) = (self.spec.k(), self.isa.lanes());
         let [oh, ow] = self.spec.size;
         let rows = part(oh, plan.bands, band);
         if rows.is_empty() {
             return;
         }
+        let share = Share { image, group, chunk: panel, band };
+        let input = self.input_pointer(view, image, group * self.spec.group_inputs());
+        let pixel_offsets = &plan.pixel_offsets[rows.start * ow..];
+        // SAFETY: passed on.
+        unsafe { self.channel_rows(plan, &share, rows, (input, pixel_offsets), view, scratch) };
+    }
+
+    /// Some rows of the panel `share.chunk`, whose pixels lie at offsets from an input.
+    ///
+    /// # Safety
+    /// As [`Conv::channel_task`]; all products of these pixels are readable, and the scratch memory holds
+    /// the panel's channels for each of them.
+    pub(super) unsafe fn channel_rows(
+        &self,
+        plan: &ChannelPlan,
+        share: &Share,
+        rows: Range<usize>,
+        (input, pixel_offsets): (*const f32, &[isize]),
+        view: &RunView<'_>,
+        scratch: &mut [f32],
+    ) {
+        let &Share { image, group, chunk: panel, .. } = share;
+        let (k, lanes) = (self.spec.k(), self.isa.lanes());
+        let ow = self.spec.size[1];
         let (first, channels, nv) = plan.panels[panel];
         let vectors_before: usize = plan.panels[..panel].iter().map(|(_, _, nv)| nv).sum();
         let vectors: usize = plan.panels.iter().map(|(_, _, nv)| nv).sum();
         let weights = (group * vectors + vectors_before) * lanes * k;
         let to = self.addresses(view, image, group * self.spec.group_outputs() + first);
-        let pixels = rows.start * ow..rows.end * ow;
         for k0 in (0..k).step_by(K_BLOCK) {
-            let mut next = pixels.start;
-            for (px, tiles) in even_tiles(pixels.len(), MAX_PX) {
+            let mut next = 0;
+            for (px, tiles) in even_tiles(rows.len() * ow, max_px(self.isa, nv)) {
                 let args = ChannelArgs {
-                    input: self.input_pointer(view, image, group * self.spec.group_inputs()),
-                    pixel_offsets: plan.pixel_offsets[next..].as_ptr(),
+                    input,
+                    pixel_offsets: pixel_offsets[next..].as_ptr(),
                     pixels: px * tiles,
-                    offsets: self.offsets[k0..].as_ptr(),
-                    k: K_BLOCK.min(k - k0),
-                    weights: view.weights(weights + k0 * nv * lanes),
+                    panel: PanelWeights {
+                        offsets: self.offsets[k0..].as_ptr(),
+                        k: K_BLOCK.min(k - k0),
+                        weights: view.weights(weights + k0 * nv * lanes),
+                    },
                     bias: to.bias,
                     channels,
                     first: k0 == 0,
-                    acc: scratch[(next - pixels.start) * nv * lanes..].as_mut_ptr(),
+                    acc: scratch[next * nv * lanes..].as_mut_ptr(),
                 };
                 // SAFETY: all offsets were checked with the source; scratch holds the band.
                 unsafe { channel_tile(self.isa, px, nv)(&args) };
