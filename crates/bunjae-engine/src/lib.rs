@@ -33,7 +33,8 @@
 //!
 //! 1. The sizes are bound, so every shape is a number, and the passes simplify the graph.
 //! 2. Convolutions and linear layers take in what follows them: batch normalisation, an activation,
-//!    a residual, a pooling.
+//!    a residual, a pooling. A convolution, a depthwise and a pointwise one become one step where what
+//!    lies between them is wider than what is around.
 //! 3. Every tensor gets a place: a buffer, an offset and a stride per axis. Pictures are kept in
 //!    the kernels' planar layout with as much zero border as any consumer wants. Slices, splits,
 //!    transpositions and most reshapes are only other strides over the same buffer, and what is

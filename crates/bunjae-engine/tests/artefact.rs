@@ -142,10 +142,10 @@ fn damage_versions_and_byte_orders_are_told_apart() {
             ArtefactError::Checksum { .. } | ArtefactError::Length { .. }
         ));
     }
-    let newer = changed(&changed(&bytes, 12, &[2, 0, 0, 0]), 32, b"9.1.7\0");
+    let newer = changed(&changed(&bytes, 12, &[3, 0, 0, 0]), 32, b"9.1.7\0");
     assert_eq!(
         refused(&newer),
-        "format 2, written by engine 9.1.7, where this engine reads format 1; hint: compile the \
+        "format 3, written by engine 9.1.7, where this engine reads format 2; hint: compile the \
          model again"
     );
     assert!(refused(&changed(&bytes, 12, &[0; 4])).starts_with("format 0, written by engine "));

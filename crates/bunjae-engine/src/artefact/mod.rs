@@ -28,7 +28,7 @@ use crate::compile::store::Choice;
 const MAGIC: &[u8; 8] = b"\x89BNJAE\r\n";
 
 /// The version of the format. Any change to what is written, or to what it means, is another.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Bytes of the header.
 const HEADER: usize = 128;

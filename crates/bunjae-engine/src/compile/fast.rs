@@ -1,16 +1,16 @@
 //! Groups and nodes to the kernels written for the instruction set, where one fits.
 
 use bunjae_ir::op::{self, Reduction};
-use bunjae_ir::{NodeId, Op, TensorId};
+use bunjae_ir::{Graph, NodeId, Op, TensorId};
 use bunjae_kernels::{
-    Activation, Binary, BinaryOp, Conv, ConvSpec, Coordinates, GlobalPool, Linear, LinearSpec, Map,
-    Planar, Pool, PoolKind, PoolSpec, Resize, Rounding, Sampling, Softmax, Tail,
+    Activation, Binary, BinaryOp, Conv, ConvSpec, Coordinates, GlobalPool, Halo, Linear,
+    LinearSpec, Map, Planar, Pool, PoolKind, PoolSpec, Resize, Rounding, Sampling, Softmax, Tail,
 };
 use bunjae_tensor::DType;
 
 use super::fuse::{Fused, activation};
 use super::lower::Lowering;
-use super::places::padding;
+use super::places::{dims, padding};
 use super::plain::group_count;
 use super::store::Choice;
 use super::weights::Content;
@@ -19,16 +19,71 @@ use crate::runtime::step::{FastKernel, Kernel, Prepared};
 use crate::runtime::view::{View, coalesce};
 
 /// What a convolution computes with, whatever the node was.
-struct Numbers {
-    weights: Content,
-    bias: Option<Content>,
+pub(super) struct Numbers {
+    pub weights: Content,
+    pub bias: Option<Content>,
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
-    padding: [usize; 2],
+    /// The zeros that it reads around its operand.
+    pub halo: Halo,
     groups: usize,
     /// The result's rows and columns.
     size: [usize; 2],
+}
+
+/// The numbers of a convolution, or of a batch normalisation as a depthwise one of one pixel.
+pub(super) fn numbers(graph: &Graph, fused: &Fused) -> Numbers {
+    let node = graph.node(fused.node);
+    let x = dims(graph, node.inputs[0]);
+    if let Op::Conv2d(conv) = &node.op {
+        let weight = dims(graph, node.inputs[1]);
+        let result = dims(graph, node.outputs[0]);
+        let (kernel, size) = ([weight[2], weight[3]], [result[2], result[3]]);
+        return Numbers {
+            weights: Content::Weight(node.inputs[1]),
+            bias: node.inputs.get(2).copied().map(Content::Weight),
+            kernel,
+            stride: conv.stride,
+            dilation: conv.dilation,
+            halo: padding(conv, &x, kernel, size),
+            groups: group_count(conv.groups, x[1]),
+            size,
+        };
+    }
+    Numbers {
+        weights: Content::Scale(fused.node),
+        bias: Some(Content::Shift(fused.node)),
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        halo: Halo::default(),
+        groups: x[1],
+        size: [x[2], x[3]],
+    }
+}
+
+/// What the kernels are asked for, apart from a residual.
+pub(super) fn conv_spec(
+    numbers: &Numbers,
+    fused: &Fused,
+    input: Planar,
+    output: Planar,
+) -> ConvSpec {
+    ConvSpec {
+        input,
+        output,
+        size: numbers.size,
+        kernel: numbers.kernel,
+        stride: numbers.stride,
+        dilation: numbers.dilation,
+        padding: [numbers.halo.top, numbers.halo.left],
+        groups: numbers.groups,
+        activation: fused.activation,
+        residual: None,
+        tail: fused.tail,
+        form: None,
+    }
 }
 
 impl<'g> Lowering<'g> {
@@ -130,25 +185,14 @@ impl<'g> Lowering<'g> {
             Some((id, at)) => Some((self.picture(id, &name)?, at)),
             None => None,
         };
-        let numbers = self.numbers(fused, &x);
+        let numbers = numbers(self.graph, fused);
         let mut reads = vec![x.region];
         reads.extend(residual.as_ref().map(|((view, _), _)| view.region));
         let (y, output) = self.result(fused.result, &reads);
         let Some(output) = output else { return Ok(false) };
-        let spec = ConvSpec {
-            input,
-            output,
-            size: numbers.size,
-            kernel: numbers.kernel,
-            stride: numbers.stride,
-            dilation: numbers.dilation,
-            padding: numbers.padding,
-            groups: numbers.groups,
-            activation: fused.activation,
-            residual: residual.as_ref().map(|((_, planar), at)| (*planar, *at)),
-            tail: fused.tail,
-            form: None,
-        };
+        let residual_layout = residual.as_ref().map(|((_, planar), at)| (*planar, *at));
+        let spec =
+            ConvSpec { residual: residual_layout, ..conv_spec(&numbers, fused, input, output) };
         let choice = Choice { node: fused.node.index(), size: numbers.size };
         let form = self.store.form(choice, &spec, self.isa);
         let conv = Conv::new(ConvSpec { form, ..spec }, self.isa);
@@ -176,39 +220,8 @@ impl<'g> Lowering<'g> {
             extras: extras(fused),
             ..FastKernel::new(Prepared::Conv(Box::new(conv)), x, y)
         };
-        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        self.push(&fused.nodes().collect::<Vec<_>>(), Kernel::Fast(Box::new(kernel)));
         Ok(true)
-    }
-
-    /// The numbers of a convolution, or of a batch normalisation as a depthwise one of one pixel.
-    fn numbers(&self, fused: &Fused, x: &View) -> Numbers {
-        let node = self.graph.node(fused.node);
-        if let Op::Conv2d(conv) = &node.op {
-            let weight = self.places.dims(node.inputs[1]);
-            let result = self.places.dims(node.outputs[0]);
-            let (kernel, size) = ([weight[2], weight[3]], [result[2], result[3]]);
-            let halo = padding(conv, &x.dims, kernel, size);
-            return Numbers {
-                weights: Content::Weight(node.inputs[1]),
-                bias: node.inputs.get(2).copied().map(Content::Weight),
-                kernel,
-                stride: conv.stride,
-                dilation: conv.dilation,
-                padding: [halo.top, halo.left],
-                groups: group_count(conv.groups, x.dims[1]),
-                size,
-            };
-        }
-        Numbers {
-            weights: Content::Scale(fused.node),
-            bias: Some(Content::Shift(fused.node)),
-            kernel: [1, 1],
-            stride: [1, 1],
-            dilation: [1, 1],
-            padding: [0, 0],
-            groups: x.dims[1],
-            size: [x.dims[2], x.dims[3]],
-        }
     }
 
     fn linear(&mut self, fused: &Fused) -> Result<bool, CompileError> {
@@ -238,7 +251,7 @@ impl<'g> Lowering<'g> {
             extras: extras(fused),
             ..FastKernel::new(Prepared::Linear(linear), x, y.clone())
         };
-        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        self.push(&fused.nodes().collect::<Vec<_>>(), Kernel::Fast(Box::new(kernel)));
         self.copy_result(&name, &y, copy);
         Ok(true)
     }
@@ -273,7 +286,7 @@ impl<'g> Lowering<'g> {
             extras: extras(fused),
             ..FastKernel::new(Prepared::Binary(binary), a, y)
         };
-        self.push(&nodes(fused), Kernel::Fast(Box::new(kernel)));
+        self.push(&fused.nodes().collect::<Vec<_>>(), Kernel::Fast(Box::new(kernel)));
         Ok(true)
     }
 
@@ -389,12 +402,8 @@ impl<'g> Lowering<'g> {
     }
 }
 
-fn nodes(fused: &Fused) -> Vec<NodeId> {
-    std::iter::once(fused.node).chain(fused.taken.iter().copied()).collect()
-}
-
 /// What a group does beyond its base, for people.
-fn extras(fused: &Fused) -> String {
+pub(super) fn extras(fused: &Fused) -> String {
     let mut text = String::new();
     if fused.residual.is_some() {
         text += " +residual";

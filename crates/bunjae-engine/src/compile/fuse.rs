@@ -10,6 +10,7 @@ use bunjae_ir::{Graph, NodeId, Op, TensorId};
 use bunjae_kernels::{Activation, ResidualAt, Tail};
 use bunjae_tensor::DType;
 
+use super::block::Block;
 use super::train::{TrainingGroup, TrainingGroups};
 
 /// What is computed in one go.
@@ -19,6 +20,8 @@ pub(super) enum Group {
     Single(NodeId),
     /// A convolution or other arithmetic with what follows it.
     Fused(Fused),
+    /// Three convolutions.
+    Block(Box<Block>),
     /// A part of a training graph.
     Training(TrainingGroup),
 }
@@ -37,6 +40,13 @@ pub(super) struct Fused {
     pub tail: Tail,
     /// The tensor that it computes.
     pub result: TensorId,
+}
+
+impl Fused {
+    /// All its nodes, in order.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.node).chain(self.taken.iter().copied())
+    }
 }
 
 /// The graph's nodes in groups, in an order in which they can run.
@@ -227,7 +237,7 @@ mod tests {
             .iter()
             .map(|group| match group {
                 Group::Single(id) => name(id).to_string(),
-                Group::Training(group) => format!("{group:?}"),
+                Group::Training(_) | Group::Block(_) => format!("{group:?}"),
                 Group::Fused(group) => {
                     let nodes = std::iter::once(&group.node).chain(&group.taken).map(name);
                     let nodes: Vec<&str> = nodes.collect();

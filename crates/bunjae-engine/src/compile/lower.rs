@@ -7,7 +7,8 @@ use bunjae_kernels::Isa;
 use bunjae_tensor::{DType, Tensor};
 
 use super::arena::{Lifetime, place};
-use super::fuse::{Group, groups};
+use super::block::blocks;
+use super::fuse::{Fused, Group, groups};
 use super::places::{Buffer, Places, dims};
 use super::store::Store;
 use super::{Layout, Target};
@@ -55,7 +56,7 @@ pub(super) fn lower(
     store: &mut Store,
     layout: &Layout,
 ) -> Result<Parts, CompileError> {
-    let groups = groups(graph);
+    let groups = blocks(graph, target.isa, groups(graph));
     let cost = graph.cost(&Bindings::new(), Convention::Exact);
     let macs = match cost {
         Ok(cost) => cost.nodes.iter().map(|node| node.macs).collect(),
@@ -109,12 +110,11 @@ pub(super) fn lower(
 impl<'g> Lowering<'g> {
     fn group(&mut self, group: &Group) -> Result<(), CompileError> {
         match group {
-            Group::Fused(fused) => {
-                if !self.fused(fused)? {
-                    // The base by itself, then what it took in: a fused group that no kernel
-                    // computes is a chain of single nodes.
-                    for id in std::iter::once(&fused.node).chain(&fused.taken) {
-                        self.single(*id)?;
+            Group::Fused(fused) => self.fused_or_single(fused),
+            Group::Block(block) => {
+                if !self.block(block)? {
+                    for part in block.parts() {
+                        self.fused_or_single(part)?;
                     }
                 }
                 Ok(())
@@ -129,6 +129,17 @@ impl<'g> Lowering<'g> {
             }
             Group::Single(id) => self.single(*id),
         }
+    }
+
+    fn fused_or_single(&mut self, fused: &Fused) -> Result<(), CompileError> {
+        if !self.fused(fused)? {
+            // The base by itself, then what it took in: a fused group that no kernel computes is a
+            // chain of single nodes.
+            for id in fused.nodes() {
+                self.single(id)?;
+            }
+        }
+        Ok(())
     }
 
     fn single(&mut self, id: NodeId) -> Result<(), CompileError> {

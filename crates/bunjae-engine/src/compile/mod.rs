@@ -1,6 +1,7 @@
 //! From a graph to a model.
 
 mod arena;
+mod block;
 mod fast;
 mod fuse;
 mod lower;

@@ -69,6 +69,7 @@ impl<'g> Places<'g> {
         for group in groups.iter().rev() {
             match group {
                 Group::Fused(fused) => wish_of_conv(graph, fused, &mut places.wishes),
+                Group::Block(block) => wish_of_conv(graph, &block.expand, &mut places.wishes),
                 Group::Training(group) => wishes(group, &mut places),
                 Group::Single(id) => {
                     let node = graph.node(*id);

@@ -69,7 +69,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// What the store holds under a key, or else what `make` makes; returns its region.
-    fn stored(
+    pub(super) fn stored(
         &mut self,
         key: String,
         len: usize,
@@ -90,7 +90,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// A name that is the same in every plan of a network, and no other content has.
-    fn key(&self, content: &Content) -> String {
+    pub(super) fn key(&self, content: &Content) -> String {
         match content {
             Content::Weight(id) => format!("weight {:?}", self.graph.label(*id)),
             Content::Scale(node) => format!("scale of node {}", node.index()),
@@ -98,7 +98,7 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    fn elements(&self, content: &Content) -> Result<Cow<'g, [f32]>, CompileError> {
+    pub(super) fn elements(&self, content: &Content) -> Result<Cow<'g, [f32]>, CompileError> {
         let node = match content {
             Content::Weight(id) => return Ok(self.weight_elements(*id)?.into()),
             Content::Scale(node) | Content::Shift(node) => self.graph.node(*node),

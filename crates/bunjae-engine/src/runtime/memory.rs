@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use bunjae_kernels::{AlignedVec, ConvInputs, KernelError, Output};
+use bunjae_kernels::{AlignedVec, BlockInputs, ConvInputs, KernelError, Output};
 use bunjae_tensor::{Element, Tensor};
 use memmap2::MmapMut;
 
@@ -257,17 +257,22 @@ impl<'a> StepMemory<'a> {
         let weights = optional(kernel.weights)?.unwrap_or_default();
         let (bias, slopes) = (optional(kernel.bias)?, optional(kernel.slopes)?);
         let output = self.output(kernel.output.region, 0)?;
+        let workspace = match kernel.workspace {
+            Some(region) => self.output(region, 0)?,
+            None => Output::empty(),
+        };
         let first = usize::try_from(kernel.output.first).map_err(|_| StepError::Operand)?;
         // SAFETY (all calls below): other threads run other tasks of the same stage with their own
         // scratch memory, and stages follow one another (`new`); output and workspace overlap
         // nothing else (`check`).
         let done: Result<(), KernelError> = match &kernel.prepared {
+            Prepared::Block(block) => {
+                let inputs = BlockInputs { input, packed: weights, residual: second };
+                // SAFETY: see above.
+                unsafe { block.run_tasks(stage, tasks, &inputs, output, workspace, scratch) }
+            }
             Prepared::Conv(conv) => {
                 let inputs = ConvInputs { input, weights, bias, slopes, residual: second };
-                let workspace = match kernel.workspace {
-                    Some(region) => self.output(region, 0)?,
-                    None => Output::empty(),
-                };
                 // SAFETY: see above.
                 unsafe { conv.run_tasks(stage, tasks, &inputs, output, workspace, scratch) }
             }

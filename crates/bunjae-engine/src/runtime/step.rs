@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use bunjae_kernels::{Binary, Conv, Copy, GlobalPool, Linear, Map, Planar, Pool, Resize, Softmax};
+use bunjae_kernels::{
+    Binary, Conv, ConvBlock, Copy, GlobalPool, Linear, Map, Planar, Pool, Resize, Softmax,
+};
 use bunjae_tensor::DType;
 
 use super::generic;
@@ -61,6 +63,7 @@ pub(crate) enum Kernel {
 /// A prepared kernel of the kernels crate.
 pub(crate) enum Prepared {
     Conv(Box<Conv>),
+    Block(Box<ConvBlock>),
     Linear(Linear),
     Pool(Pool),
     GlobalPool(GlobalPool),
@@ -78,7 +81,7 @@ pub(crate) struct FastKernel {
     /// The residual of a convolution, the right operand of a binary operation.
     pub second: Option<View>,
     pub output: View,
-    /// Regions of weights.
+    /// Regions of weights; those of a block hold its biases too.
     pub weights: Option<usize>,
     pub bias: Option<usize>,
     pub slopes: Option<usize>,
@@ -107,6 +110,7 @@ impl FastKernel {
     fn stages(&self) -> [usize; 3] {
         match &self.prepared {
             Prepared::Conv(kernel) => kernel.stages(),
+            Prepared::Block(kernel) => kernel.stages(),
             Prepared::Linear(kernel) => [kernel.tasks(), 0, 0],
             Prepared::Pool(kernel) => [kernel.tasks(), 0, 0],
             Prepared::GlobalPool(kernel) => [kernel.tasks(), 0, 0],
@@ -121,6 +125,7 @@ impl FastKernel {
     fn scratch_len(&self) -> usize {
         match &self.prepared {
             Prepared::Conv(kernel) => kernel.scratch_len(),
+            Prepared::Block(kernel) => kernel.scratch_len(),
             Prepared::Linear(kernel) => kernel.scratch_len(),
             Prepared::Pool(kernel) => kernel.scratch_len(),
             Prepared::Resize(kernel) => kernel.scratch_len(),
@@ -137,6 +142,11 @@ impl FastKernel {
             Prepared::Conv(kernel) => {
                 let [height, width] = kernel.spec().kernel;
                 format!("conv/{} {height}x{width}", kernel.form().name())
+            }
+            Prepared::Block(kernel) => {
+                let [expand, depthwise] =
+                    [kernel.spec().expand.kernel, kernel.spec().depthwise.kernel];
+                format!("conv/block {}x{} {}x{}", expand[0], expand[1], depthwise[0], depthwise[1])
             }
             Prepared::Linear(_) => "linear".to_string(),
             Prepared::Pool(_) => "pool".to_string(),
