@@ -1,5 +1,6 @@
 //! Gradients of convolutions against the plainest loops, on awkward sizes.
 
+use super::weight_grad::WeightGradForm;
 use super::*;
 use crate::BatchNormNumbers;
 use crate::planar::Halo;
@@ -106,8 +107,8 @@ impl Case {
         let input = Guarded::input(x.planar(self.input_halo), &x, self.misalignment);
         let gradient = Guarded::input(dy.planar(self.gradient_halo), &dy, self.misalignment);
         let spec = self.spec(input.planar, gradient.planar);
-        for over_channels in [false, true] {
-            let grad = ConvWeightGrad::with_form(spec, over_channels, isa).unwrap();
+        for form in WeightGradForm::all(&spec, isa) {
+            let grad = ConvWeightGrad::with_form(spec, form, isa);
             let (input, gradient) = (input.slice(), gradient.slice());
             let inputs = WeightGradInputs { input, gradient, numbers: None };
             self.check_weight_grad(&grad, &inputs, &x, &dy, isa);
@@ -163,7 +164,13 @@ impl Case {
             terms[weight] += 1;
         });
         // A normalised input is larger than others are, and rounded.
-        let size = if inputs.numbers.is_some() { 8.0 } else { 1.0 };
+        let mut size = if inputs.numbers.is_some() { 8.0 } else { 1.0 };
+        // The transforms add and subtract, and every tap's sum enters every other's.
+        if grad.form() == "winograd" {
+            size *= 16.0;
+            let most = terms.iter().copied().max().unwrap_or(0);
+            terms.fill(most);
+        }
         let mut workspace = vec![f32::NAN; grad.workspace_len()];
         let mut scratch = vec![f32::NAN; grad.scratch_len()];
         let mut got = vec![-7.0; want.len() + 3];
@@ -318,6 +325,12 @@ fn cases() -> Vec<Case> {
         }
         cases.extend(case.sized([0, 0]));
     }
+    for size in [[1, 1], [4, 4], [8, 3], [5, 12], [9, 9]] {
+        let mut case = Case::new(r.pick(&[1, 2, 19]), [r.below(20) + 1, r.below(30) + 1], size, 3);
+        case.input_halo = halo(r);
+        case.gradient_halo = halo(r);
+        cases.extend(case.sized([0, 0]));
+    }
     // Several chunks, blocks of channels and blocks of images.
     let mut long = vec![
         Case::new(2, [70, 9], [9, 40], 1),
@@ -327,6 +340,10 @@ fn cases() -> Vec<Case> {
         Case::new(3, [70, 24], [33, 33], 1),
         Case::new(2, [65, 16], [3, 200], 1),
         Case::new(19, [66, 15], [5, 5], 1),
+        // Several panels of output channels and parts of them, several images at once.
+        Case::new(5, [20, 150], [10, 9], 3),
+        Case::new(2, [9, 260], [6, 13], 3),
+        Case::new(40, [17, 40], [4, 4], 3),
     ];
     for stride in [1, 2] {
         let mut depthwise = Case::new(2, [3, 3], [40, 61], 3);

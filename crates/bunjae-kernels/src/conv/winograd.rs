@@ -31,19 +31,19 @@ use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 pub(super) const TILE: usize = 4;
 
 /// Rows and columns of a transformed patch.
-const PATCH: usize = 6;
+pub(super) const PATCH: usize = 6;
 
 /// Matrix products.
 pub(crate) const POSITIONS: usize = PATCH * PATCH;
 
-const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
-const B: f32 = std::f32::consts::SQRT_2;
-const A2: f32 = 0.5;
-const B2: f32 = 2.0;
+pub(super) const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+pub(super) const B: f32 = std::f32::consts::SQRT_2;
+pub(super) const A2: f32 = 0.5;
+pub(super) const B2: f32 = 2.0;
 const SUM2: f32 = A2 + B2;
 
-/// `G g G^T` of one kernel, row by row.
-pub(crate) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
+/// The rows of `G`.
+pub(super) fn kernel_rows() -> [[f64; 3]; PATCH] {
     let (a, b) = (0.5f64.sqrt(), 2.0f64.sqrt());
     let points = [0.0, a, -a, b, -b];
     let mut rows = [[0.0; 3]; PATCH];
@@ -53,6 +53,12 @@ pub(crate) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
         rows[j] = [1.0 / norm, p / norm, p * p / norm];
     }
     rows[PATCH - 1] = [0.0, 0.0, 1.0];
+    rows
+}
+
+/// `G g G^T` of one kernel, row by row.
+pub(crate) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
+    let rows = kernel_rows();
     let mut out = [0.0; POSITIONS];
     for i in 0..PATCH {
         for j in 0..PATCH {
@@ -73,7 +79,7 @@ pub(crate) fn transform_kernel(g: &[f32]) -> [f32; POSITIONS] {
 /// # Safety
 /// The instruction set is present; so for the next function.
 #[inline(always)]
-unsafe fn input_transform<S: Simd>(d: [S::V; PATCH]) -> [S::V; PATCH] {
+pub(super) unsafe fn input_transform<S: Simd>(d: [S::V; PATCH]) -> [S::V; PATCH] {
     // SAFETY: pure arithmetic.
     unsafe {
         let (b2, a2) = (S::splat(-B2), S::splat(-A2));

@@ -22,7 +22,7 @@ use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 use crate::train::PlaneSet;
 
 /// Most vectors of channels of a tile.
-const MAX_VECTORS: usize = 3;
+pub(super) const MAX_VECTORS: usize = 3;
 
 /// Elements of transposed gradient: half of a first-level cache of 32 KiB.
 const CHUNK: usize = 4096;
@@ -56,28 +56,28 @@ pub(super) fn is_faster(spec: &ConvSpec, isa: Isa) -> bool {
 pub(super) struct ChannelForm {
     spec: ConvSpec,
     isa: Isa,
-    source: Source,
+    pub(super) source: Source,
     copy_plane: Entry<CopyArgs>,
-    transpose: Entry<TransposeArgs>,
+    pub(super) transpose: Entry<TransposeArgs>,
     offsets: Vec<isize>,
-    panels: Vec<Panel>,
+    pub(super) panels: Vec<Panel>,
     /// Blocks of images with sums of their own.
-    blocks: usize,
+    pub(super) blocks: usize,
     /// Parts of the panels that are tasks of their own; of the products where the input is made.
-    parts: usize,
+    pub(super) parts: usize,
     /// Whether the input is made in scratch memory, all channels of a chunk.
     makes: bool,
 }
 
 /// Some vectors of output channels of a group.
-struct Panel {
-    group: usize,
+pub(super) struct Panel {
+    pub(super) group: usize,
     /// The first channel, and how many there are.
-    channel: usize,
-    channels: usize,
-    vectors: usize,
+    pub(super) channel: usize,
+    pub(super) channels: usize,
+    pub(super) vectors: usize,
     /// Where its sums begin: for each product as many as its vectors have lanes.
-    sums: usize,
+    pub(super) sums: usize,
 }
 
 /// Pixels whose gradients are transposed together: whole images, rows of one, or part of a row.
@@ -167,12 +167,12 @@ impl ChannelForm {
         self.source.exact_len(&self.spec.input)
     }
 
-    fn copy_len(&self) -> usize {
+    pub(super) fn copy_len(&self) -> usize {
         if self.source.copy.is_some() { self.source.len } else { 0 }
     }
 
     /// Sums of one block.
-    fn sums_len(&self) -> usize {
+    pub(super) fn sums_len(&self) -> usize {
         let vectors: usize = self.panels.iter().map(|panel| panel.vectors).sum();
         vectors * self.isa.lanes() * self.spec.k()
     }
@@ -407,19 +407,19 @@ impl ChannelForm {
     }
 }
 
-struct TransposeArgs {
+pub(super) struct TransposeArgs {
     /// The first pixel of the first channel.
-    from: *const f32,
-    image: usize,
-    channel: usize,
-    row: usize,
-    channels: usize,
-    vectors: usize,
-    images: usize,
-    rows: usize,
-    pixels: usize,
+    pub(super) from: *const f32,
+    pub(super) image: usize,
+    pub(super) channel: usize,
+    pub(super) row: usize,
+    pub(super) channels: usize,
+    pub(super) vectors: usize,
+    pub(super) images: usize,
+    pub(super) rows: usize,
+    pub(super) pixels: usize,
     /// For each pixel, `vectors` of channels; those that do not exist are zero.
-    out: *mut f32,
+    pub(super) out: *mut f32,
 }
 
 struct TransposeRows;

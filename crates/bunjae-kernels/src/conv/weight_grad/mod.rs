@@ -2,19 +2,22 @@
 //!
 //! `dw[o][i][ky][kx]` is the sum over images and pixels of `dy[o][p]` times the input that pixel
 //! `p` sees through that tap. Vectors run over pixels ([`pixel`]) or over output channels
-//! ([`channel`]); the second form does not care how small the planes are. The input of depthwise and
-//! of pointwise convolutions may be one that is not stored ([`made`]).
+//! ([`channel`]); the second form does not care how small the planes are. Kernels of 3 x 3 need a
+//! quarter of the products in a third form ([`winograd`]). The input of depthwise and of pointwise
+//! convolutions may be one that is not stored ([`made`]).
 
 mod channel;
 mod made;
 mod pixel;
 mod pixel_tile;
+mod winograd;
 
 use std::ops::Range;
 
 use self::channel::ChannelForm;
 use self::made::{Made, Making};
 use self::pixel::PixelForm;
+use self::winograd::WinogradForm;
 use super::ConvSpec;
 use crate::activation::Activation;
 use crate::error::{KernelError, require, require_len};
@@ -45,6 +48,31 @@ pub struct WeightGradInputs<'a> {
 enum Form {
     Pixel(PixelForm),
     Channel(ChannelForm),
+    Winograd(Box<WinogradForm>),
+}
+
+/// The algorithm of a weight gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum WeightGradForm {
+    Pixel,
+    Channel,
+    Winograd,
+}
+
+impl WeightGradForm {
+    /// Every form that can compute a gradient; the one estimated fastest first.
+    pub(super) fn all(spec: &ConvSpec, isa: Isa) -> Vec<WeightGradForm> {
+        let mut forms = if channel::is_faster(spec, isa) {
+            vec![WeightGradForm::Channel, WeightGradForm::Pixel]
+        } else {
+            vec![WeightGradForm::Pixel, WeightGradForm::Channel]
+        };
+        if winograd::is_able(spec, isa) {
+            let place = if winograd::is_faster(spec, isa) { 0 } else { forms.len() };
+            forms.insert(place, WeightGradForm::Winograd);
+        }
+        forms
+    }
 }
 
 /// What a task reads and writes; lengths have been checked.
@@ -67,24 +95,20 @@ impl ConvWeightGrad {
     /// [`KernelError::IsaUnavailable`], or [`KernelError::Geometry`] if the spec contradicts
     /// itself.
     pub fn new(spec: ConvSpec, isa: Isa) -> Result<ConvWeightGrad, KernelError> {
-        ConvWeightGrad::with_form(spec, channel::is_faster(&spec, isa), isa)
-    }
-
-    /// As [`ConvWeightGrad::new`], in the form whose vectors run over channels, or over pixels.
-    pub(super) fn with_form(
-        spec: ConvSpec,
-        over_channels: bool,
-        isa: Isa,
-    ) -> Result<ConvWeightGrad, KernelError> {
         isa.require()?;
         spec.check()?;
         spec.require_plain(NAME)?;
-        let form = if over_channels {
-            Form::Channel(ChannelForm::new(spec, isa))
-        } else {
-            Form::Pixel(PixelForm::new(spec, isa))
+        Ok(ConvWeightGrad::with_form(spec, WeightGradForm::all(&spec, isa)[0], isa))
+    }
+
+    /// As [`ConvWeightGrad::new`], for a spec that has been checked, in one of its forms.
+    pub(super) fn with_form(spec: ConvSpec, form: WeightGradForm, isa: Isa) -> ConvWeightGrad {
+        let form = match form {
+            WeightGradForm::Pixel => Form::Pixel(PixelForm::new(spec, isa)),
+            WeightGradForm::Channel => Form::Channel(ChannelForm::new(spec, isa)),
+            WeightGradForm::Winograd => Form::Winograd(Box::new(WinogradForm::new(spec, isa))),
         };
-        Ok(ConvWeightGrad { spec, form, making: None })
+        ConvWeightGrad { spec, form, making: None }
     }
 
     /// As [`ConvWeightGrad::new`] for an input that is the result of a batch normalisation with
@@ -118,11 +142,12 @@ impl ConvWeightGrad {
         &self.spec
     }
 
-    /// What the form's vectors run over, for people.
+    /// The form, for people.
     pub fn form(&self) -> &'static str {
         match self.form {
             Form::Pixel(_) => "pixel",
             Form::Channel(_) => "channel",
+            Form::Winograd(_) => "winograd",
         }
     }
 
@@ -136,6 +161,7 @@ impl ConvWeightGrad {
         match &self.form {
             Form::Pixel(form) => form.workspace_len(),
             Form::Channel(form) => form.workspace_len(),
+            Form::Winograd(form) => form.workspace_len(),
         }
     }
 
@@ -146,6 +172,7 @@ impl ConvWeightGrad {
             + match &self.form {
                 Form::Pixel(form) => form.scratch_len(),
                 Form::Channel(form) => form.scratch_len(),
+                Form::Winograd(form) => form.scratch_len(),
             }
     }
 
@@ -154,6 +181,7 @@ impl ConvWeightGrad {
         match &self.form {
             Form::Pixel(form) => form.stages(),
             Form::Channel(form) => form.stages(),
+            Form::Winograd(form) => form.stages(),
         }
     }
 
@@ -165,6 +193,7 @@ impl ConvWeightGrad {
         match &self.form {
             Form::Pixel(form) => form.input_len(),
             Form::Channel(form) => form.input_len(),
+            Form::Winograd(form) => form.input_len(),
         }
     }
 
@@ -237,6 +266,7 @@ impl ConvWeightGrad {
             match &self.form {
                 Form::Pixel(form) => unsafe { form.run(stage, task, &operands, scratch) },
                 Form::Channel(form) => unsafe { form.run(stage, task, &operands, scratch) },
+                Form::Winograd(form) => unsafe { form.run(stage, task, &operands, scratch) },
             }
         }
         Ok(())
