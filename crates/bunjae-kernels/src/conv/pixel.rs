@@ -464,17 +464,28 @@ impl<const MR: usize, const NR: usize> Body<PixelArgs> for PixelTile<MR, NR> {
     }
 }
 
-/// The 2 x 2 maxima of two rows of two vectors.
+/// The larger lane; NaN if either is and there may be `NANS`, which costs twice as much.
 ///
 /// # Safety
 /// The instruction set is present.
 #[inline(always)]
-pub(crate) unsafe fn pooled<S: Simd>(v: &[S::V; 4]) -> S::V {
+pub(super) unsafe fn larger<S: Simd, const NANS: bool>(a: S::V, b: S::V) -> S::V {
+    // SAFETY: pure arithmetic.
+    unsafe { if NANS { S::max_nan(a, b) } else { S::max(a, b) } }
+}
+
+/// The 2 x 2 maxima of two rows of two vectors; there may be `NANS`.
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+pub(crate) unsafe fn pooled<S: Simd, const NANS: bool>(v: &[S::V; 4]) -> S::V {
     // SAFETY: pure arithmetic.
     unsafe {
-        let (left, right) = (S::max_nan(v[0], v[2]), S::max_nan(v[1], v[3]));
+        let left = larger::<S, NANS>(v[0], v[2]);
+        let right = larger::<S, NANS>(v[1], v[3]);
         let (even, odd) = S::split(left, right);
-        S::in_order(S::max_nan(even, odd))
+        S::in_order(larger::<S, NANS>(even, odd))
     }
 }
 
@@ -503,9 +514,19 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
                 if let (Fused::Clamp { lo, hi }, true) = (a.epilogue.fused, n == l) {
                     // Monotone, so once after the maximum; see `finish_common`.
                     let (lo, hi) = (S::splat(lo), S::splat(hi));
+                    let mut sum = S::zero();
                     for m in 0..MR {
-                        let v = S::clamp(pooled::<S>(&acc[m]), lo, hi);
-                        S::store(out.add(m * a.out_channel), v);
+                        let rows = [S::add(acc[m][0], acc[m][1]), S::add(acc[m][2], acc[m][3])];
+                        sum = S::add(sum, S::add(rows[0], rows[1]));
+                    }
+                    // Hardly ever: the sum is that of everything.
+                    let nans = S::any_nan(sum);
+                    for m in 0..MR {
+                        let v = match nans {
+                            true => pooled::<S, true>(&acc[m]),
+                            false => pooled::<S, false>(&acc[m]),
+                        };
+                        S::store(out.add(m * a.out_channel), S::clamp(v, lo, hi));
                     }
                 } else {
                     // A copy, as in `finish_tile`.
@@ -514,7 +535,8 @@ impl<const MR: usize> Body<PixelArgs> for PoolTile<MR> {
                         let slope = a.slopes.wrapping_add(m);
                         a.epilogue.apply::<S, 4>(&mut acc[m], a.residual, |_| l, slope);
                         if n > 0 {
-                            S::store_n(out.add(m * a.out_channel), pooled::<S>(&acc[m]), n);
+                            let v = pooled::<S, true>(&acc[m]);
+                            S::store_n(out.add(m * a.out_channel), v, n);
                         }
                     }
                 }

@@ -186,6 +186,7 @@ fn battery(form: ConvForm, isa: Isa) {
 
 pub(crate) fn pixel(isa: Isa) {
     battery(ConvForm::Pixel, isa);
+    nan_passes_a_pooling(On { form: ConvForm::Pixel, isa });
 }
 
 pub(crate) fn channel(isa: Isa) {
@@ -229,6 +230,7 @@ pub(crate) fn winograd(isa: Isa) {
     averaged(on);
     every_activation_fused(on);
     random_geometries(on);
+    nan_passes_a_pooling(on);
     // Several bands, and one band divided by channels.
     Case::new([96, 9], [50, 30], [3, 3]).check(on, 5);
     Case::new([32, 64], [15, 61], [3, 3]).tail(Tail::GlobalAverage).check(on, 6);
@@ -441,6 +443,48 @@ fn nan_stays_where_it_belongs(on: On) {
     let want = Dense::zeros([1, 3, 9, 20])
         .map(|[_, _, y, x], _| if (3..=5).contains(&y) && x >= 18 { f64::NAN } else { 0.0 });
     out.check(&want, |_| 1e-9, &format!("{isa} {form:?}"));
+}
+
+/// Wherever a NaN lies, each maximum of what sees it is one; in the direct forms no other.
+fn nan_passes_a_pooling(on: On) {
+    let On { form, isa } = on;
+    if !reference::fits(16 * 16 * 64 * 9) {
+        return;
+    }
+    let input = Planar::new(1, 1, 16, 64, Halo::uniform(1));
+    let output = Planar::new(1, 2, 8, 32, Halo::default());
+    let spec = ConvSpec {
+        size: [16, 64],
+        padding: [1, 1],
+        activation: Activation::Relu,
+        tail: Tail::MaxPool2,
+        form: Some(form),
+        ..ConvSpec::new(input, output, [3, 3])
+    };
+    let conv = Conv::new(spec, isa).unwrap();
+    let weights = conv.pack(&[0.5; 2 * 9]).unwrap();
+    let mut workspace = vec![0.0; conv.workspace_len()];
+    let mut scratch = vec![0.0; conv.scratch_len()];
+    let mut x = vec![0.25; input.len()];
+    for (row, column) in (0..8).flat_map(|row| (20..36).map(move |column| (row, column))) {
+        x.fill(0.25);
+        x[input.index(0, 0, row, column)] = f32::NAN;
+        let inputs =
+            ConvInputs { input: &x, weights: &weights, bias: None, slopes: None, residual: None };
+        let mut out = vec![0.0; output.len()];
+        conv.run(&inputs, &mut out, &mut workspace, &mut scratch).unwrap();
+        for (c, y, x) in (0..2).flat_map(|c| (0..8 * 32).map(move |p| (c, p / 32, p % 32))) {
+            // Two pixels and the kernel's reach.
+            let sees = |at: usize, first: usize| at + 1 >= 2 * first && at <= 2 * first + 2;
+            let found = out[output.index(0, c, y, x)].is_nan();
+            let context = format!("{isa} {form:?}: NaN at {row} {column}, maximum {c} {y} {x}");
+            if sees(row, y) && sees(column, x) {
+                assert!(found, "{context}");
+            } else if form != ConvForm::Winograd {
+                assert!(!found, "{context}");
+            }
+        }
+    }
 }
 
 #[test]

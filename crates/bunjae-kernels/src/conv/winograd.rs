@@ -23,6 +23,7 @@
 //! tiles of [`super::pixel`] on plain matrices.
 
 use super::epilogue::Epilogue;
+use super::pixel::larger;
 use crate::activation::Fused;
 use crate::isa::Isa;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
@@ -197,10 +198,7 @@ unsafe fn input_row<S: Simd>(a: &InputArgs, rows: [*const f32; PATCH], out: *mut
                 }
             }
             for i in 0..PATCH {
-                let (e0, o0) = S::deinterleave(down[i][0], down[i][1]);
-                let (e1, o1) = S::deinterleave(down[i][2], down[i][3]);
-                let (c0, c2) = S::deinterleave(e0, e1);
-                let (c1, c3) = S::deinterleave(o0, o1);
+                let [c0, c1, c2, c3] = S::deinterleave4(down[i]);
                 let to = a.buffer.add(i * TILE * stride + t);
                 S::store(to, c0);
                 S::store(to.add(stride), c1);
@@ -336,8 +334,18 @@ unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
             {
                 // What comes after the maximum keeps the order of its operands.
                 let (lo, hi) = (S::splat(lo), S::splat(hi));
+                // Each position counts in a corner, so that a NaN shows there.
+                let corners = S::add(
+                    S::add(tile[0][0], tile[0][TILE - 1]),
+                    S::add(tile[TILE - 1][0], tile[TILE - 1][TILE - 1]),
+                );
+                let nans = S::any_nan(corners);
                 for i in 0..2 {
-                    let maxima = maxima::<S>(&tile[2 * i], &tile[2 * i + 1]);
+                    let (upper, lower) = (&tile[2 * i], &tile[2 * i + 1]);
+                    let maxima = match nans {
+                        true => maxima::<S, true>(upper, lower),
+                        false => maxima::<S, false>(upper, lower),
+                    };
                     for j in 0..2 {
                         let v = S::clamp(S::add(maxima[j], bias), lo, hi);
                         S::store(row.out.add(i * a.out_row + x / 2 + j * l), v);
@@ -372,11 +380,7 @@ unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
             let lanes = |j: usize| a.columns.saturating_sub(x + j * l).min(l);
             let mut sum = S::zero();
             for i in 0..row.rows.min(TILE) {
-                let (e0, e1) = S::interleave(tile[i][0], tile[i][2]);
-                let (o0, o1) = S::interleave(tile[i][1], tile[i][3]);
-                let (p0, p1) = S::interleave(e0, o0);
-                let (p2, p3) = S::interleave(e1, o1);
-                let mut pixels = [p0, p1, p2, p3];
+                let mut pixels = S::interleave4(tile[i]);
                 let residual = row.residual.wrapping_add(i * a.residual_row + x);
                 a.epilogue.apply::<S, TILE>(&mut pixels, residual, lanes, a.slope);
                 for j in 0..TILE {
@@ -402,20 +406,23 @@ unsafe fn output_row<S: Simd>(a: &OutputArgs, row: &TileRow) {
     }
 }
 
-/// The 2 x 2 maxima of two rows of a vector of tiles, in the order of pixels.
+/// The 2 x 2 maxima of two rows of a vector of tiles, in the order of pixels; there may be `NANS`.
 ///
 /// # Safety
 /// The instruction set is present.
 #[inline(always)]
-unsafe fn maxima<S: Simd>(upper: &[S::V; TILE], lower: &[S::V; TILE]) -> [S::V; 2] {
+unsafe fn maxima<S: Simd, const NANS: bool>(
+    upper: &[S::V; TILE],
+    lower: &[S::V; TILE],
+) -> [S::V; 2] {
     // SAFETY: pure arithmetic.
     unsafe {
         let mut columns = [S::zero(); TILE];
         for j in 0..TILE {
-            columns[j] = S::max_nan(upper[j], lower[j]);
+            columns[j] = larger::<S, NANS>(upper[j], lower[j]);
         }
-        let left = S::max_nan(columns[0], columns[1]);
-        let right = S::max_nan(columns[2], columns[3]);
+        let left = larger::<S, NANS>(columns[0], columns[1]);
+        let right = larger::<S, NANS>(columns[2], columns[3]);
         let (first, second) = S::interleave(left, right);
         [first, second]
     }
@@ -438,7 +445,7 @@ unsafe fn pool<S: Simd>(a: &OutputArgs, row: &TileRow, tile: &mut [[S::V; TILE];
                 a.epilogue.apply::<S, TILE>(upper, row.residual, |_| l, a.slope);
                 a.epilogue.apply::<S, TILE>(lower, row.residual, |_| l, a.slope);
             }
-            let mut pixels = maxima::<S>(upper, lower);
+            let mut pixels = maxima::<S, true>(upper, lower);
             if monotone {
                 a.epilogue.apply::<S, 2>(&mut pixels, row.residual, |_| l, a.slope);
             }

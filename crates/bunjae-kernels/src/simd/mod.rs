@@ -68,6 +68,8 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// Lanes that are NaN.
     unsafe fn is_nan(a: Self::V) -> Self::M;
+    /// Whether any lane is NaN.
+    unsafe fn any_nan(a: Self::V) -> bool;
     /// Round to the nearest integer, ties to even, for |a| < 2^22; NaN stays NaN or becomes any
     /// integer.
     unsafe fn round(a: Self::V) -> Self::V;
@@ -100,6 +102,29 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     }
     /// The inverse of [`Simd::deinterleave`]: `a0 b0 a1 b1 ...` as two vectors.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+
+    /// Every fourth element of the concatenation of all four, from the first to the fourth on.
+    #[inline(always)]
+    unsafe fn deinterleave4([a, b, c, d]: [Self::V; 4]) -> [Self::V; 4] {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe {
+            let (even, odd) = (Self::deinterleave(a, b), Self::deinterleave(c, d));
+            let (first, third) = Self::deinterleave(even.0, odd.0);
+            let (second, fourth) = Self::deinterleave(even.1, odd.1);
+            [first, second, third, fourth]
+        }
+    }
+    /// The inverse of [`Simd::deinterleave4`]: `a0 b0 c0 d0 a1 ...` as four vectors.
+    #[inline(always)]
+    unsafe fn interleave4([a, b, c, d]: [Self::V; 4]) -> [Self::V; 4] {
+        // SAFETY: passes on the caller's promise that the instruction set is present.
+        unsafe {
+            let (even, odd) = (Self::interleave(a, c), Self::interleave(b, d));
+            let (first, second) = Self::interleave(even.0, odd.0);
+            let (third, fourth) = Self::interleave(even.1, odd.1);
+            [first, second, third, fourth]
+        }
+    }
 
     /// All lanes zero.
     #[inline(always)]

@@ -116,6 +116,11 @@ unsafe impl Simd for Neon {
         unsafe { vmvnq_u32(vceqq_f32(a, a)) }
     }
     #[inline(always)]
+    unsafe fn any_nan(a: float32x4_t) -> bool {
+        // SAFETY: see the comment on this implementation.
+        unsafe { vmaxvq_u32(Self::is_nan(a)) != 0 }
+    }
+    #[inline(always)]
     unsafe fn round(a: float32x4_t) -> float32x4_t {
         // SAFETY: see the comment on this implementation.
         unsafe { vrndnq_f32(a) }

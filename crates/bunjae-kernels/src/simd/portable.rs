@@ -104,6 +104,10 @@ unsafe impl Simd for Portable {
         a.0.map(f32::is_nan)
     }
     #[inline(always)]
+    unsafe fn any_nan(a: F4) -> bool {
+        a.0.iter().any(|x| x.is_nan())
+    }
+    #[inline(always)]
     unsafe fn round(a: F4) -> F4 {
         // Adding and removing 1.5 * 2^23 leaves the integer part, rounded to nearest even.
         const MAGIC: f32 = 12_582_912.0;

@@ -50,6 +50,20 @@ impl Body<()> for Checks {
                 assert!(read(v).iter().all(|x| x.is_nan()));
             }
             assert_eq!(read(S::select(S::lt(nan, va), va, vb)), b);
+            assert!(S::any_nan(nan) && !S::any_nan(S::add(va, S::splat(f32::INFINITY))));
+            for lane in 0..l {
+                let one = lanes(&|i| if i == lane { f32::NAN } else { a[i] });
+                assert!(S::any_nan(S::load(one.as_ptr())), "lane {lane}");
+            }
+
+            let all: Vec<f32> = (0..4 * l).map(|i| i as f32).collect();
+            let fourths = [0, 1, 2, 3].map(|v| S::load(all.as_ptr().add(v * l)));
+            let parts = S::deinterleave4(fourths);
+            for (at, part) in parts.into_iter().enumerate() {
+                assert_eq!(read(part), lanes(&|i| (4 * i + at) as f32));
+            }
+            let back: Vec<f32> = S::interleave4(parts).into_iter().flat_map(read).collect();
+            assert_eq!(back, all);
 
             let keep = lanes(&|i| if i % 3 == 0 { f32::from_bits(u32::MAX) } else { 0.0 });
             let kept = read(S::and(va, S::load(keep.as_ptr())));

@@ -156,6 +156,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a) }
     }
     #[inline(always)]
+    unsafe fn any_nan(a: __m256) -> bool {
+        // SAFETY: see the comment on this implementation.
+        unsafe { _mm256_movemask_ps(Self::is_nan(a)) != 0 }
+    }
+    #[inline(always)]
     unsafe fn round(a: __m256) -> __m256 {
         // SAFETY: see the comment on this implementation.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
@@ -208,6 +213,41 @@ unsafe impl Simd for Avx2 {
         unsafe {
             let (lo, hi) = Self::join(a, b);
             (_mm256_permute2f128_ps::<0x20>(lo, hi), _mm256_permute2f128_ps::<0x31>(lo, hi))
+        }
+    }
+    #[inline(always)]
+    unsafe fn deinterleave4([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+        // SAFETY: see the comment on this implementation.
+        unsafe {
+            // Put in order once instead of after each of two rounds.
+            let (even, odd) = (Self::split(a, b), Self::split(c, d));
+            let (first, third) = Self::split(even.0, odd.0);
+            let (second, fourth) = Self::split(even.1, odd.1);
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            [
+                _mm256_permutevar8x32_ps(first, order),
+                _mm256_permutevar8x32_ps(second, order),
+                _mm256_permutevar8x32_ps(third, order),
+                _mm256_permutevar8x32_ps(fourth, order),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave4([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+        // SAFETY: see the comment on this implementation.
+        unsafe {
+            // A square of 4 x 4 in each half, then the halves.
+            let (ab, cd) = (Self::join(a, b), Self::join(c, d));
+            let r0 = _mm256_shuffle_ps::<0b01_00_01_00>(ab.0, cd.0);
+            let r1 = _mm256_shuffle_ps::<0b11_10_11_10>(ab.0, cd.0);
+            let r2 = _mm256_shuffle_ps::<0b01_00_01_00>(ab.1, cd.1);
+            let r3 = _mm256_shuffle_ps::<0b11_10_11_10>(ab.1, cd.1);
+            [
+                _mm256_permute2f128_ps::<0x20>(r0, r1),
+                _mm256_permute2f128_ps::<0x20>(r2, r3),
+                _mm256_permute2f128_ps::<0x31>(r0, r1),
+                _mm256_permute2f128_ps::<0x31>(r2, r3),
+            ]
         }
     }
 }
@@ -314,6 +354,11 @@ unsafe impl Simd for Avx512 {
     unsafe fn is_nan(a: __m512) -> __mmask16 {
         // SAFETY: see the comment on this implementation.
         unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) }
+    }
+    #[inline(always)]
+    unsafe fn any_nan(a: __m512) -> bool {
+        // SAFETY: see the comment on this implementation.
+        unsafe { Self::is_nan(a) != 0 }
     }
     #[inline(always)]
     unsafe fn round(a: __m512) -> __m512 {

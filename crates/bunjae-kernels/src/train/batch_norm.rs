@@ -357,7 +357,7 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
                     v[2 * r + 1] = S::fma(hi, scale, shift);
                 }
                 // The slope does not fall: what is largest before it is so behind it.
-                S::store_n(out.add(x), slope.value(pooled::<S>(&v)), n);
+                S::store_n(out.add(x), slope.value(pooled::<S, true>(&v)), n);
                 x += l;
             }
         }

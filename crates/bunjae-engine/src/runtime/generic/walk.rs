@@ -33,8 +33,18 @@ pub(super) fn rows<const N: usize, E>(
 ) -> Result<(), E> {
     let len = views[0].last().0;
     let step = views.map(|view| view.last().1);
-    for row in 0..views[0].rows() {
-        visit(Row { start: views.map(|view| view.row_start(row)), step, len })?;
+    // Rows of the last axis but one are a stride apart; only the first is looked up, which divides.
+    let axis = views[0].dims.len().checked_sub(2);
+    let run = axis.map_or(1, |axis| views[0].dims[axis]);
+    let stride = views.map(|view| axis.map_or(0, |axis| view.strides[axis]));
+    for first in (0..views[0].rows()).step_by(run.max(1)) {
+        let mut start = views.map(|view| view.row_start(first));
+        for _ in 0..run {
+            visit(Row { start, step, len })?;
+            for (start, stride) in start.iter_mut().zip(stride) {
+                *start += stride;
+            }
+        }
     }
     Ok(())
 }
