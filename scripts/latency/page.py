@@ -158,11 +158,13 @@ def behind(found):
             elif ratio > aims[name]:
                 short.append(f"{place}, where {aims[name]:.2f} is the aim")
     tight = ", ".join(spec.name for spec in models.SPECS if spec.aim < 1 and spec.name in found["models"])
+    aim = "The aim is to be no slower than the best other engine on any model"
+    aim += f", and to take at most 0.75 of its time on {tight}." if tight else "."
+    if not slower and not short:
+        return f"### The aim\n\n{aim} All {rows} rows meet it.\n"
     out = [
         "### Where Bunjae falls short\n",
-        "The aim is to be no slower than the best other engine on any model"
-        + (f", and to take at most 0.75 of its time on {tight}" if tight else "")
-        + f". Of {rows} rows, {len(slower)} are slower than the best other engine, and {len(short)} are "
+        f"{aim} Of {rows} rows, {len(slower)} are slower than the best other engine, and {len(short)} are "
         "faster and yet short of the aim.\n",
     ]
     return "\n".join([*out, *slower, *short, ""])
