@@ -37,9 +37,9 @@ pub struct CompileOptions {
     pub sizes: Bindings,
     /// The number of threads that a session uses unless told otherwise; 0 counts as 1.
     pub threads: usize,
-    /// Whether the algorithm of each convolution is chosen by measuring all that there are, rather
-    /// than by an estimate. Takes longer, and may choose otherwise the next time, which changes
-    /// results in their last digits.
+    /// Whether the algorithm of each convolution that is a step of its own is chosen by measuring all
+    /// that there are, rather than by an estimate. Takes longer, and may choose otherwise the next
+    /// time, which changes results in their last digits.
     pub tune: bool,
     /// With `tune`, the file in which what was measured is kept, so that it is measured once on a
     /// machine; it is made, and its folder, where there is none. It takes choices of several kinds of

@@ -49,7 +49,7 @@ pub(super) struct WinogradForm {
     tiles: Vec<isize>,
     input: Entry<PatchArgs>,
     gradient: Entry<PatchArgs>,
-    finish: Entry<FinishArgs>,
+    finish_sums: Entry<FinishArgs>,
 }
 
 /// Tiles that are transformed together: whole images, or rows of tiles of one.
@@ -119,7 +119,7 @@ impl WinogradForm {
             tiles: Vec::new(),
             input: entry::<InputPatches, PatchArgs>(isa),
             gradient: entry::<GradientPatches, PatchArgs>(isa),
-            finish: entry::<FinishSums, FinishArgs>(isa),
+            finish_sums: entry::<FinishSums, FinishArgs>(isa),
         };
         let width = form.input_width();
         form.tiles = (0..form.tiles_together()).map(|t| (t * width) as isize).collect();
@@ -131,8 +131,13 @@ impl WinogradForm {
         self.spec.input.channels.next_multiple_of(self.isa.lanes())
     }
 
+    /// Most images of a block.
+    fn block_images(&self) -> usize {
+        self.spec.input.images.div_ceil(self.channel.blocks)
+    }
+
     fn images_together(&self) -> usize {
-        (TOGETHER / (self.across * self.down)).clamp(1, self.spec.input.images)
+        (TOGETHER / (self.across * self.down)).clamp(1, self.block_images())
     }
 
     fn rows_together(&self) -> usize {
@@ -149,6 +154,12 @@ impl WinogradForm {
         ((self.tiles_together() * width).div_ceil(ALIGN) | 1) * ALIGN
     }
 
+    /// Whether each task transforms all its tiles together: then the sums of one panel are done before
+    /// the next begins.
+    fn at_once(&self) -> bool {
+        self.images_together() == self.block_images() && self.rows_together() == self.down
+    }
+
     /// Elements of one panel's sums.
     fn sums_len(&self) -> usize {
         POSITIONS * self.spec.input.channels * MAX_VECTORS * self.isa.lanes()
@@ -158,7 +169,10 @@ impl WinogradForm {
     fn scratch_lens(&self) -> [usize; 4] {
         let widest = MAX_VECTORS * self.isa.lanes();
         let side = |tiles: usize| tiles * TILE + PATCH - TILE;
-        let panels = self.channel.panels.len().div_ceil(self.channel.parts);
+        let panels = match self.at_once() {
+            true => 1,
+            false => self.channel.panels.len().div_ceil(self.channel.parts),
+        };
         [
             side(self.rows_together()) * side(self.across) * widest,
             POSITIONS * self.position(self.input_width()),
@@ -207,35 +221,50 @@ impl WinogradForm {
             None => operands.input.as_ptr(),
         };
         let weights = operands.workspace.wrapping_add(form.copy_len() + block * form.sums_len());
-        let [pixels, input, gradient, _] = self.scratch_lens();
+        let [pixels, input, gradient, sums] = self.scratch_lens();
         let (pixels, rest) = scratch.split_at_mut(pixels);
         let (input, rest) = rest.split_at_mut(input);
-        let (gradient, sums) = rest.split_at_mut(gradient);
-        sums[..panels.len() * self.sums_len()].fill(0.0);
+        let (gradient, rest) = rest.split_at_mut(gradient);
+        let sums = &mut rest[..sums];
         let mut scratch = Scratch { pixels, input, gradient, sums };
-        for chunk in self.chunks(images) {
-            // SAFETY: lengths are checked; the copy is complete.
-            unsafe {
-                self.transform_input(&chunk, source, &mut scratch);
-                for (index, panel) in panels.iter().enumerate() {
-                    self.transform_gradient(&chunk, panel, operands.gradient, &mut scratch);
-                    self.multiply(&chunk, panel, index, &mut scratch);
+        let together = if self.at_once() { 1 } else { panels.len().max(1) };
+        // All panels for each chunk of tiles, or all tiles, which are one chunk, for each panel.
+        for (round, panels) in panels.chunks(together).enumerate() {
+            scratch.sums.fill(0.0);
+            for chunk in self.chunks(images.clone()) {
+                // SAFETY: lengths are checked; the copy is complete.
+                unsafe {
+                    if round == 0 {
+                        self.transform_input(&chunk, source, &mut scratch);
+                    }
+                    for (index, panel) in panels.iter().enumerate() {
+                        self.transform_gradient(&chunk, panel, operands.gradient, &mut scratch);
+                        self.multiply(&chunk, panel, index, &mut scratch);
+                    }
                 }
             }
+            for (panel, sums) in panels.iter().zip(scratch.sums.chunks_exact(self.sums_len())) {
+                // SAFETY: this task alone writes the sums of these panels in this block.
+                unsafe { self.finish(panel, sums, weights) };
+            }
         }
-        let lanes = self.isa.lanes();
-        for (panel, sums) in panels.iter().zip(scratch.sums.chunks_exact(self.sums_len())) {
-            let width = panel.vectors * lanes;
-            let args = FinishArgs {
-                sums: sums.as_ptr(),
-                position: self.spec.input.channels * width,
-                vectors: self.spec.input.channels * panel.vectors,
-                per_input: panel.vectors,
-                out: weights.wrapping_add(panel.sums),
-            };
-            // SAFETY: this task alone writes the sums of these panels in this block.
-            unsafe { (self.finish)(&args) };
-        }
+    }
+
+    /// Turns the sums of a panel to those of its weights.
+    ///
+    /// # Safety
+    /// The weights of the panel are writable from its place in `weights` on.
+    unsafe fn finish(&self, panel: &Panel, sums: &[f32], weights: *mut f32) {
+        let inputs = self.spec.input.channels;
+        let args = FinishArgs {
+            sums: sums.as_ptr(),
+            position: inputs * panel.vectors * self.isa.lanes(),
+            vectors: inputs * panel.vectors,
+            per_input: panel.vectors,
+            out: weights.wrapping_add(panel.sums),
+        };
+        // SAFETY: passed on.
+        unsafe { (self.finish_sums)(&args) };
     }
 
     /// The chunks of some images, in order.
