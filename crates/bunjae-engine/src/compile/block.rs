@@ -139,10 +139,7 @@ impl Lowering<'_> {
             return Ok(false);
         };
         let packed = self.packed_block(block, &kernel, &name)?;
-        let workspace = match kernel.workspace_len() {
-            0 => None,
-            len => Some(self.places.workspace(len)),
-        };
+        let workspace = self.places.workspace(kernel.workspace_len());
         let kernel = FastKernel {
             second: residual.map(|((view, _), _)| view),
             weights: Some(packed),

@@ -207,10 +207,7 @@ impl<'g> Lowering<'g> {
             Some(id) => Some(self.slopes(id, output.channels)?),
             None => None,
         };
-        let workspace = match conv.workspace_len() {
-            0 => None,
-            len => Some(self.places.workspace(len)),
-        };
+        let workspace = self.places.workspace(conv.workspace_len());
         let kernel = FastKernel {
             second: residual.map(|((view, _), _)| view),
             weights: Some(weights),

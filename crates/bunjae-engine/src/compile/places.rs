@@ -193,10 +193,9 @@ impl<'g> Places<'g> {
         self.buffers.len() - 1
     }
 
-    /// A new buffer of so many elements, for a step's own use.
-    pub(super) fn workspace(&mut self, elements: usize) -> usize {
-        self.buffers.push(Buffer { len: elements * size_of::<f32>(), border: None });
-        self.buffers.len() - 1
+    /// A new buffer of so many elements, for a step's own use; `None` where it needs none.
+    pub(super) fn workspace(&mut self, elements: usize) -> Option<usize> {
+        (elements > 0).then(|| self.segment(elements))
     }
 
     /// The border that a tensor's consumers want.

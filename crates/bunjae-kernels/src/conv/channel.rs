@@ -9,9 +9,9 @@
 //! Tile sizes: 6 x 4 + 4 + 1 = 29 of 32 registers, 6 x 2 + 2 + 1 = 15 of 16, and all 16 with 4 x 3 + 3 + 1
 //! where a single vector would be left over: six sums do not hide the latency of a multiply-add.
 
-use super::epilogue::Epilogue;
 use std::iter::repeat_n;
 
+use super::epilogue::Epilogue;
 use super::pixel::{Sink, UNROLLED, many_registers};
 use super::plan::even_tiles;
 use crate::activation::{Fused, leaky_max};

@@ -184,7 +184,7 @@ impl<'g> Lowering<'g> {
 
     /// A buffer for packed weights, as a view.
     fn packed_buffer(&mut self, len: usize) -> View {
-        let region = self.places.workspace(len);
+        let region = self.places.segment(len);
         View::dense(region, DType::F32, &[len])
     }
 
@@ -209,10 +209,7 @@ impl<'g> Lowering<'g> {
         self.store.choose(choice, conv.form());
         let layout = WeightLayout::forward(conv.spec());
         let weights = self.packed_at_run(id, weights, conv.packing(), layout);
-        let workspace = match conv.workspace_len() {
-            0 => None,
-            len => Some(self.places.workspace(len)),
-        };
+        let workspace = self.places.workspace(conv.workspace_len());
         let kernel = FastKernel {
             weights: Some(weights),
             bias: bias.map(|bias| bias.region),
@@ -408,10 +405,7 @@ impl<'g> Lowering<'g> {
         let prepared = TrainingPrepared::PackInputGrad(grad.clone());
         let writes = vec![packed.clone()];
         self.push_packing(id, TrainingKernel::new(prepared, vec![weights], writes));
-        let workspace = match grad.workspace_len() {
-            0 => None,
-            len => Some(self.places.workspace(len)),
-        };
+        let workspace = self.places.workspace(grad.workspace_len());
         let mut reads = vec![dy, packed];
         reads.extend(other.map(|(view, _)| view));
         let extras = if added.is_some() { " +add" } else { "" };
@@ -481,10 +475,7 @@ impl<'g> Lowering<'g> {
         let Some(&id) = nodes.last() else { return };
         let regions: Vec<usize> = reads.iter().map(|view| view.region).collect();
         let (dw, copy) = self.dense_result(self.graph.node(id).outputs[0], &regions);
-        let workspace = match grad.workspace_len() {
-            0 => None,
-            len => Some(self.places.workspace(len)),
-        };
+        let workspace = self.places.workspace(grad.workspace_len());
         let prepared = TrainingPrepared::WeightGrad(Box::new(grad));
         let kernel = TrainingKernel {
             workspace,

@@ -289,7 +289,7 @@ impl WinogradForm {
         let lanes = self.isa.lanes();
         let vectors = self.spec.input.channels.div_ceil(lanes);
         let width = self.input_width();
-        let y = chunk.rows.start * TILE;
+        let (rows, y) = (chunk.rows.len(), chunk.rows.start * TILE);
         let mut vector = 0;
         for (size, count) in even_tiles(vectors, MAX_VECTORS) {
             for _ in 0..count {
@@ -307,25 +307,13 @@ impl WinogradForm {
                         vectors: size,
                         rows: self.spec.size[0] + PATCH - TILE - y,
                         columns: self.spec.size[1] + PATCH - TILE,
+                        border: PATCH - TILE,
                     };
-                    let rows = chunk.rows.len();
                     let tile = at * rows * self.across;
-                    let out = scratch.input[tile * width + first..].as_mut_ptr();
-                    let border = PATCH - TILE;
-                    // SAFETY: a 3 x 3 kernel reads as many rows and columns; the scratch memory holds
-                    // these tiles.
+                    let out = &mut scratch.input[tile * width + first..];
+                    // SAFETY: a 3 x 3 kernel reads as many rows and columns.
                     unsafe {
-                        let row = self.gather(&planes, rows, border, scratch.pixels);
-                        (self.input)(&PatchArgs {
-                            pixels: scratch.pixels.as_ptr(),
-                            row,
-                            vectors: size,
-                            tile_rows: rows,
-                            tiles: self.across,
-                            out,
-                            out_tile: width,
-                            position: self.position(width),
-                        });
+                        self.transform(self.input, &planes, rows, scratch.pixels, out, width);
                     }
                 }
                 vector += size;
@@ -346,7 +334,7 @@ impl WinogradForm {
     ) {
         let dy = &self.spec.output;
         let width = panel.vectors * self.isa.lanes();
-        let y = chunk.rows.start * TILE;
+        let (rows, y) = (chunk.rows.len(), chunk.rows.start * TILE);
         for (at, image) in chunk.images.clone().enumerate() {
             let planes = Planes {
                 first: gradient[dy.index(image, panel.channel, y, 0)..].as_ptr(),
@@ -356,42 +344,52 @@ impl WinogradForm {
                 vectors: panel.vectors,
                 rows: self.spec.size[0] - y,
                 columns: self.spec.size[1],
+                border: 0,
             };
-            let rows = chunk.rows.len();
-            let tile = at * rows * self.across;
-            let out = scratch.gradient[tile * width..].as_mut_ptr();
-            // SAFETY: these rows and columns exist; the scratch memory holds these tiles.
-            unsafe {
-                let row = self.gather(&planes, rows, 0, scratch.pixels);
-                (self.gradient)(&PatchArgs {
-                    pixels: scratch.pixels.as_ptr(),
-                    row,
-                    vectors: panel.vectors,
-                    tile_rows: rows,
-                    tiles: self.across,
-                    out,
-                    out_tile: width,
-                    position: self.position(width),
-                });
-            }
+            let out = &mut scratch.gradient[at * rows * self.across * width..];
+            // SAFETY: these rows and columns exist.
+            unsafe { self.transform(self.gradient, &planes, rows, scratch.pixels, out, width) };
         }
     }
 
-    /// The pixels of some rows of tiles, with `border` more rows and columns than the tiles have; those
-    /// that do not exist are zero. Returns the distance between rows.
+    /// Some rows of tiles, transformed into `out`, where tiles are `width` elements apart.
+    ///
+    /// # Safety
+    /// The planes are readable; `pixels` and `out` have room.
+    unsafe fn transform(
+        &self,
+        patches: Entry<PatchArgs>,
+        planes: &Planes,
+        tile_rows: usize,
+        pixels: &mut [f32],
+        out: &mut [f32],
+        width: usize,
+    ) {
+        // SAFETY: passed on.
+        unsafe {
+            let row = self.gather(planes, tile_rows, pixels);
+            patches(&PatchArgs {
+                pixels: pixels.as_ptr(),
+                row,
+                vectors: planes.vectors,
+                tile_rows,
+                tiles: self.across,
+                out: out.as_mut_ptr(),
+                out_tile: width,
+                position: self.position(width),
+            });
+        }
+    }
+
+    /// The pixels that some rows of tiles see; those that do not exist are zero. Returns the distance
+    /// between rows.
     ///
     /// # Safety
     /// The planes are readable; `pixels` has room.
-    unsafe fn gather(
-        &self,
-        planes: &Planes,
-        tile_rows: usize,
-        border: usize,
-        pixels: &mut [f32],
-    ) -> usize {
+    unsafe fn gather(&self, planes: &Planes, tile_rows: usize, pixels: &mut [f32]) -> usize {
         let width = planes.vectors * self.isa.lanes();
-        let columns = self.across * TILE + border;
-        let rows = tile_rows * TILE + border;
+        let columns = self.across * TILE + planes.border;
+        let rows = tile_rows * TILE + planes.border;
         let row = columns * width;
         let (existing, used) = (planes.rows.min(rows), planes.columns.min(columns) * width);
         let mut args = TransposeArgs {
@@ -475,6 +473,8 @@ struct Planes {
     /// Rows and columns that exist, from the first on.
     rows: usize,
     columns: usize,
+    /// Rows and columns that are seen beyond those of the tiles.
+    border: usize,
 }
 
 /// Arguments of [`InputPatches`] and [`GradientPatches`].
