@@ -74,7 +74,25 @@ impl<R: Serialize + DeserializeOwned> Checkpoint<R> {
     }
 }
 
-/// Writes a file under a temporary name in its folder, waits for the disk, and renames it.
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Removes what runs that were killed while they wrote have left in their folder.
+///
+/// # Errors
+/// [`TrainError::Read`] for the folder, [`TrainError::Write`] for a file that cannot be removed.
+pub fn remove_unfinished(folder: &Path) -> Result<(), TrainError> {
+    for entry in fs::read_dir(folder).map_err(TrainError::read(folder))? {
+        let entry = entry.map_err(TrainError::read(folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path()).map_err(TrainError::write(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file under a temporary name in its folder, waits for the disk, and renames it. A
+/// process that is killed meanwhile leaves a file for [`remove_unfinished`].
 ///
 /// # Errors
 /// [`TrainError::Write`]; the temporary file is then gone and the old one untouched.
@@ -84,6 +102,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -161,6 +180,23 @@ mod tests {
         let bare = safetensors::serialize(Vec::<(String, TensorView<'_>)>::new(), none).unwrap();
         fs::write(&path, bare).unwrap();
         assert!(message().contains("it has no `bunjae.checkpoint`"), "{}", message());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        sample(1).write(&folder.path().join("last.safetensors")).unwrap();
+        fs::write(folder.path().join(".hidden"), b"somebody's").unwrap();
+        fs::write(folder.path().join(".unfinished-a1B2c3"), b"half").unwrap();
+        remove_unfinished(folder.path()).unwrap();
+        let left = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".hidden", "last.safetensors"]);
+        assert!(matches!(
+            remove_unfinished(&folder.path().join("no")),
+            Err(TrainError::Read { .. })
+        ));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use bunjae_engine::{CompileOptions, FlatMath, Input, Output, Segment, TrainingSe
 use bunjae_ir::Graph;
 
 use crate::average::Average;
+use crate::checkpoint::remove_unfinished;
 use crate::distil::{HINT, TEACHER, WARM_UP};
 use crate::error::TrainError;
 use crate::infer::validate;
@@ -231,6 +232,9 @@ impl Run {
     /// [`TrainError`]; what was done up to the last checkpoint is not lost.
     pub fn train(&mut self, progress: &mut dyn FnMut(&Event<'_>)) -> Result<Trained, TrainError> {
         let folder = self.materials.folder.clone();
+        if let Some(folder) = &folder {
+            remove_unfinished(folder)?;
+        }
         let Materials { train, fingerprint, .. } = &self.materials;
         let mut asked = |done, of| progress(&Event::Teachers { done, of });
         self.teachers.prepare(&self.recipe, train, folder.as_deref(), fingerprint, &mut asked)?;
