@@ -61,7 +61,8 @@ mod network;
 mod runtime;
 mod training;
 
-pub use artefact::{ArtefactError, OpenError, OpenProblem, SaveError};
+pub use artefact::{ArtefactError, OpenError, OpenProblem};
+pub use bunjae_files::WriteError;
 pub use bunjae_kernels::{Adam, FlatMath, Isa, IsaSet, Sgd, multiply_add_peak};
 pub use compile::{CompileOptions, Segment};
 pub use error::{CompileError, RunError};

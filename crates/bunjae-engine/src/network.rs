@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bunjae_files::WriteError;
 use bunjae_ir::{Bindings, Dim, DimExpr, Graph};
 use bunjae_kernels::Isa;
 use bunjae_tensor::SharedBytes;
 
-use crate::artefact::{self, ArtefactError, OpenError, OpenProblem, SaveError, Stored};
+use crate::artefact::{self, ArtefactError, OpenError, OpenProblem, Stored};
 use crate::compile::store::Store;
 use crate::compile::{self, CompileOptions, Target};
 use crate::error::CompileError;
@@ -110,10 +111,9 @@ impl Network {
     /// one without harm to networks that were opened from that.
     ///
     /// # Errors
-    /// [`SaveError`].
-    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
-        file::replace(path, &self.to_bytes())
-            .map_err(|source| SaveError { path: path.to_owned(), source })
+    /// [`WriteError`].
+    pub fn save(&self, path: &Path) -> Result<(), WriteError> {
+        bunjae_files::write(path, &self.to_bytes())
     }
 
     /// Opens a file that [`Network::save`] wrote. It is mapped into memory, and weights are used

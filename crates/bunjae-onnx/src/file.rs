@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use bunjae_files::{AtomicFile, WriteError, commit_all};
 use prost::Message;
 use prost::bytes::Bytes;
 use thiserror::Error;
 
-use crate::atomic::{self, AtomicFile, WriteError};
 use crate::external::{ExternalData, ExternalError, check_location};
 use crate::proto::{DATA_LOCATION_EXTERNAL, ModelProto, StringStringEntryProto, TensorProto};
 use crate::wire::{self, MAX_MESSAGE_BYTES, WireError};
@@ -181,7 +181,7 @@ fn write_model_within(
     move_weights(&mut model, location, &mut data)
         .map_err(|source| WriteError { path: data_path.clone(), source })?;
     let file = encode_to_file(path, &model, limit)?;
-    Ok(atomic::commit_all(vec![data, file])?)
+    Ok(commit_all(vec![data, file])?)
 }
 
 fn initializers(model: &ModelProto) -> impl Iterator<Item = &TensorProto> {

@@ -3,9 +3,8 @@
 //! Owns the way from a file to a graph ([`mod@import`]) and back ([`mod@export`]), and the file
 //! format below them: the protobuf messages ([`proto`]), reading and writing them ([`wire`],
 //! [`mod@file`]), the storage forms of tensors ([`tensor_data`]), tensors in other files
-//! ([`external`]), what changed between versions of the operators ([`opset`]), where the graph
-//! keeps what the file says about itself ([`metadata`]), and the atomic replacement of files
-//! ([`atomic`]).
+//! ([`external`]), what changed between versions of the operators ([`opset`]), and where the
+//! graph keeps what the file says about itself ([`metadata`]).
 //!
 //! A model file is untrusted. Reading one never panics, never touches a file outside the model's
 //! folder, and allocates in proportion to bytes that exist. What the program cannot handle is an
@@ -15,7 +14,6 @@
 //! changes to a graph, knowledge of other file formats.
 #![forbid(unsafe_code)]
 
-pub mod atomic;
 pub mod export;
 pub mod external;
 pub mod file;

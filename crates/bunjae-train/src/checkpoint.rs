@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
@@ -47,7 +46,7 @@ impl<R: Serialize + DeserializeOwned> Checkpoint<R> {
         let metadata = Some(std::iter::once((RECORD.to_owned(), record)).collect());
         let bytes =
             safetensors::serialize(views, metadata).map_err(|error| wrong(error.to_string()))?;
-        write_whole(path, &bytes)
+        Ok(bunjae_files::write(path, &bytes)?)
     }
 
     /// Reads what [`Checkpoint::write`] wrote.
@@ -72,48 +71,6 @@ impl<R: Serialize + DeserializeOwned> Checkpoint<R> {
         }
         Ok(Checkpoint { record, arrays })
     }
-}
-
-/// How the names of files begin that are being written.
-const UNFINISHED: &str = ".unfinished-";
-
-/// Removes what runs that were killed while they wrote have left in their folder.
-///
-/// # Errors
-/// [`TrainError::Read`] for the folder, [`TrainError::Write`] for a file that cannot be removed.
-pub fn remove_unfinished(folder: &Path) -> Result<(), TrainError> {
-    for entry in fs::read_dir(folder).map_err(TrainError::read(folder))? {
-        let entry = entry.map_err(TrainError::read(folder))?;
-        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-            fs::remove_file(entry.path()).map_err(TrainError::write(&entry.path()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes a file under a temporary name in its folder, waits for the disk, and renames it. A
-/// process that is killed meanwhile leaves a file for [`remove_unfinished`].
-///
-/// # Errors
-/// [`TrainError::Write`]; the temporary file is then gone and the old one untouched.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What a new file gets, less what the process's mask takes away; others may read the logs.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(TrainError::write(path))?;
-    file.write_all(bytes).map_err(TrainError::write(path))?;
-    file.as_file().sync_all().map_err(TrainError::write(path))?;
-    file.persist(path).map_err(|error| TrainError::write(path)(error.error))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -147,18 +104,6 @@ mod tests {
         assert!(fs::read(&path).unwrap() == bytes);
     }
 
-    #[cfg(unix)]
-    #[test]
-    fn a_checkpoint_has_the_permissions_of_any_new_file() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let (plain, path) = (folder.path().join("plain"), folder.path().join("ours"));
-        fs::write(&plain, b"x").unwrap();
-        sample(1).write(&path).unwrap();
-        assert_eq!(mode(&path), mode(&plain));
-    }
-
     #[test]
     fn what_is_no_checkpoint_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -183,28 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        sample(1).write(&folder.path().join("last.safetensors")).unwrap();
-        fs::write(folder.path().join(".hidden"), b"somebody's").unwrap();
-        fs::write(folder.path().join(".unfinished-a1B2c3"), b"half").unwrap();
-        remove_unfinished(folder.path()).unwrap();
-        let left = fs::read_dir(folder.path()).unwrap();
-        let mut names: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, [".hidden", "last.safetensors"]);
-        assert!(matches!(
-            remove_unfinished(&folder.path().join("no")),
-            Err(TrainError::Read { .. })
-        ));
-    }
-
-    #[test]
     fn a_write_that_fails_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("nowhere").join("last.safetensors");
         assert!(matches!(sample(1).write(&missing), Err(TrainError::Write { .. })));
-        // A folder in the place of the file: everything is written, and the renaming fails.
+        // A folder in the place of the file.
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
         fs::write(taken.join("kept"), "old").unwrap();

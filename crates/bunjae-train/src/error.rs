@@ -188,6 +188,12 @@ impl TrainError {
     }
 }
 
+impl From<bunjae_files::WriteError> for TrainError {
+    fn from(error: bunjae_files::WriteError) -> Self {
+        TrainError::Write { path: error.path, source: error.source }
+    }
+}
+
 /// Whether there is no room for a file: on the disk, in the user's share of it, or by a limit.
 fn is_full(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

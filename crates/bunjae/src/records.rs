@@ -211,7 +211,7 @@ pub(crate) fn save_picture(path: &Path, report: &Report) -> Fallible<()> {
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn save(path: &Path, text: String) -> Fallible<()> {
-    uninterrupted(|| bunjae_onnx::atomic::write(path, text.as_bytes())).map_err(Failure::new)
+    uninterrupted(|| bunjae_files::write(path, text.as_bytes())).map_err(Failure::new)
 }
 
 #[cfg(test)]

@@ -24,22 +24,30 @@ const TESTKIT: &str = "bunjae-testkit";
 /// Everybody may use `bunjae-tensor`. Rooms that are planned but not built yet are listed too.
 const ROOMS: &[Room] = &[
     room("bunjae-tensor", &[]),
+    room("bunjae-files", &[]),
     room("bunjae-ir", &[]),
     room("bunjae-interp", &["bunjae-ir"]),
     room("bunjae-passes", &["bunjae-ir", "bunjae-interp"]),
-    room("bunjae-onnx", &["bunjae-ir", "bunjae-interp"]),
+    room("bunjae-onnx", &["bunjae-files", "bunjae-ir", "bunjae-interp"]),
     room("bunjae-zoo", &["bunjae-ir"]),
     room("bunjae-data", &[]),
     room(
         "bunjae-train",
-        &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-data", "bunjae-measure"],
+        &[
+            "bunjae-files",
+            "bunjae-ir",
+            "bunjae-passes",
+            "bunjae-engine",
+            "bunjae-data",
+            "bunjae-measure",
+        ],
     ),
     room(
         "bunjae-compress",
         &["bunjae-ir", "bunjae-passes", "bunjae-engine", "bunjae-train", "bunjae-data"],
     ),
     room("bunjae-kernels", &[]),
-    room("bunjae-engine", &["bunjae-ir", "bunjae-passes", "bunjae-kernels"]),
+    room("bunjae-engine", &["bunjae-files", "bunjae-ir", "bunjae-passes", "bunjae-kernels"]),
     room("bunjae-classify", &["bunjae-engine", "bunjae-data"]),
     room("bunjae-capi", &["bunjae-classify", "bunjae-engine", "bunjae-data"]),
     room("bunjae-measure", &["bunjae-engine", "bunjae-data"]),

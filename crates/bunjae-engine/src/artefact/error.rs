@@ -98,13 +98,3 @@ pub enum OpenProblem {
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
 }
-
-/// Why a network could not be saved; the old file, if there was one, is untouched.
-#[derive(Debug, Error)]
-#[error("cannot write {}: {source}", path.display())]
-pub struct SaveError {
-    /// The file that was to be written.
-    pub path: PathBuf,
-    /// The operating system's reason.
-    pub source: io::Error,
-}

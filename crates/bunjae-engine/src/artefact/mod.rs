@@ -18,7 +18,7 @@ use bunjae_ir::Graph;
 use bunjae_kernels::{ConvForm, Isa};
 use bunjae_tensor::{DType, SharedBytes, Tensor, TensorError};
 
-pub use error::{ArtefactError, OpenError, OpenProblem, SaveError};
+pub use error::{ArtefactError, OpenError, OpenProblem};
 pub(crate) use plan::Stored;
 
 use crate::compile::store::Choice;

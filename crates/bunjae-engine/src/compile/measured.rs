@@ -23,8 +23,6 @@ use std::time::{Duration, Instant};
 
 use bunjae_kernels::{ConvForm, ConvSpec, Isa};
 
-use crate::file;
-
 const TITLE: &str = "bunjae measured forms 1";
 
 /// More lines than this are not kept.
@@ -100,7 +98,7 @@ impl Measured {
         self.lines.drain(..self.lines.len().saturating_sub(MAX_LINES));
         self.new = 0;
         let text = format!("{TITLE}\n{}\n", self.lines.join("\n"));
-        let _ = file::replace(&self.path, text.as_bytes());
+        let _ = bunjae_files::write(&self.path, text.as_bytes());
     }
 }
 

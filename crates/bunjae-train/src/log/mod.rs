@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::write_whole;
 use crate::error::TrainError;
 
 /// What one epoch came to. Shares are between 0 and 1.
@@ -69,7 +68,7 @@ impl Log {
         for record in done {
             text.push_str(&line(record, &path)?);
         }
-        write_whole(&path, text.as_bytes())?;
+        bunjae_files::write(&path, text.as_bytes())?;
         let lines =
             OpenOptions::new().append(true).open(&path).map_err(TrainError::write(&path))?;
         let events = tensorboard::Events::create(folder, done.len() as u64)?;

@@ -13,7 +13,6 @@ use bunjae_engine::{CompileOptions, FlatMath, Input, Output, Segment, TrainingSe
 use bunjae_ir::Graph;
 
 use crate::average::Average;
-use crate::checkpoint::remove_unfinished;
 use crate::distil::{HINT, TEACHER, WARM_UP};
 use crate::error::TrainError;
 use crate::infer::validate;
@@ -233,7 +232,7 @@ impl Run {
     pub fn train(&mut self, progress: &mut dyn FnMut(&Event<'_>)) -> Result<Trained, TrainError> {
         let folder = self.materials.folder.clone();
         if let Some(folder) = &folder {
-            remove_unfinished(folder)?;
+            bunjae_files::remove_unfinished(folder).map_err(TrainError::write(folder))?;
         }
         let Materials { train, fingerprint, .. } = &self.materials;
         let mut asked = |done, of| progress(&Event::Teachers { done, of });

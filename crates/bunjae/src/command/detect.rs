@@ -424,7 +424,7 @@ impl<'a> Drawn<'a> {
         let mut bytes = Vec::new();
         bunjae_data::encode::png(&drawn(picture, found), &mut bytes)
             .map_err(|error| Failure::new(format!("{}: {error}", target.display())))?;
-        uninterrupted(|| bunjae_onnx::atomic::write(&target, &bytes)).map_err(Failure::new)
+        uninterrupted(|| bunjae_files::write(&target, &bytes)).map_err(Failure::new)
     }
 }
 

@@ -98,7 +98,7 @@ impl Evaluate {
         };
         let scored = scoring.score(&runnable, &dataset, output)?;
         if let Some(target) = &self.predictions {
-            uninterrupted(|| bunjae_onnx::atomic::write(target, scored.table().as_bytes()))
+            uninterrupted(|| bunjae_files::write(target, scored.table().as_bytes()))
                 .map_err(Failure::new)?;
         }
         let Scored { names, scores, corrupt, .. } = scored;

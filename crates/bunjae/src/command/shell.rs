@@ -60,7 +60,7 @@ impl Manual {
         let pages = pages()?;
         for Page { file, text } in &pages {
             let target = self.folder.join(file);
-            uninterrupted(|| bunjae_onnx::atomic::write(&target, text)).map_err(Failure::new)?;
+            uninterrupted(|| bunjae_files::write(&target, text)).map_err(Failure::new)?;
         }
         output.note(&format!("{} pages in {shown}", pages.len()));
         Ok(Outcome::Done)

@@ -243,7 +243,7 @@ fn a_checkpoint_that_does_not_fit_leaves_the_last_one() {
     folder.done(&format!("train net.onnx -o whole.onnx {LONG}"));
     let last = killed(&folder, "full");
     // As if the run had been killed in the middle of a checkpoint.
-    folder.write("full.run/.unfinished-checkpoint", "half of it");
+    folder.write("full.run/.last.safetensors.4711-0.tmp", "half of it");
     // A block is 512 or 1024 bytes; the signal that comes with the error would end the program.
     let line = format!("train net.onnx -o full.onnx {LONG} --resume");
     let script =

@@ -219,7 +219,7 @@ impl Compare {
             run.quality = Some(quality);
         }
         if let Some(target) = &self.predictions {
-            uninterrupted(|| bunjae_onnx::atomic::write(target, table.as_bytes()))
+            uninterrupted(|| bunjae_files::write(target, table.as_bytes()))
                 .map_err(Failure::new)?;
         }
         Ok(())

@@ -105,7 +105,7 @@ pub(super) fn write(
         (Emit::C, Some(libraries)) => folder(target, model, libraries),
         (Emit::Exe, _) => executable(target, model),
         _ => {
-            uninterrupted(|| bunjae_onnx::atomic::write(target, model)).map_err(Failure::new)?;
+            uninterrupted(|| bunjae_files::write(target, model)).map_err(Failure::new)?;
             let next = format!("bunjae bench {}", shown(target));
             Ok(Written { bytes: model.len() as u64, next: Some(next) })
         }
@@ -119,7 +119,7 @@ fn executable(target: &Path, model: &[u8]) -> Fallible<Written> {
     let own = std::env::current_exe().map_err(failure)?;
     let program = fs::read(&own).map_err(failure)?;
     let whole = payload::attach(program, payload::find(&own)?, model);
-    uninterrupted(|| bunjae_onnx::atomic::write(target, &whole)).map_err(Failure::new)?;
+    uninterrupted(|| bunjae_files::write(target, &whole)).map_err(Failure::new)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -518,7 +518,7 @@ pub(super) fn kept_ratio(
     let ratio = search()?;
     make_folder(&keeping.folder)?;
     let text = serde_json::to_string(&ratio).map_err(Failure::new)?;
-    uninterrupted(|| bunjae_onnx::atomic::write(&path, text.as_bytes())).map_err(Failure::new)?;
+    uninterrupted(|| bunjae_files::write(&path, text.as_bytes())).map_err(Failure::new)?;
     Ok(ratio)
 }
 

@@ -375,5 +375,5 @@ pub(crate) fn finish(partial: &Path, finished: &Path, record: &Record) -> Fallib
 /// Writes a file whole.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Fallible<()> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::new)? + "\n";
-    uninterrupted(|| bunjae_onnx::atomic::write(path, text.as_bytes())).map_err(Failure::new)
+    uninterrupted(|| bunjae_files::write(path, text.as_bytes())).map_err(Failure::new)
 }

@@ -1,18 +1,12 @@
-//! Files that appear whole or not at all.
-//!
-//! An [`AtomicFile`] is written under a temporary name in the folder of its target and takes the
-//! target's place only when [`commit`](AtomicFile::commit) is called, after its contents have
-//! reached the disk. Until then the old file stands; a failed or abandoned write leaves nothing
-//! behind.
+//! Writing under a temporary name, and taking the place of the target.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
+
+use crate::temporary::{create_beside, folder_of, temporary_name};
 
 /// Why a file could not be written; the old file, if there was one, is untouched.
 #[derive(Debug, Error)]
@@ -222,39 +216,6 @@ fn sync_folder(target: &Path) {
     if cfg!(unix) {
         let _ = File::open(folder_of(target)).and_then(|folder| folder.sync_all());
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Creates a file with a fresh hidden name in the folder of `target`.
-fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
-    loop {
-        let path = temporary_name(target)?;
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((path, file)),
-            // Left behind by a process of the same number that was killed; the next name is free.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// A name such as `.model.onnx.1234-0.tmp`, unique among the running processes of this machine.
-fn temporary_name(target: &Path) -> io::Result<PathBuf> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let file_name = target
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
-    let mut name = OsString::from(".");
-    name.push(file_name);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{number}.tmp", process::id()));
-    Ok(folder_of(target).join(name))
 }
 
 #[cfg(test)]
