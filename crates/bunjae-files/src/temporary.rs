@@ -61,8 +61,8 @@ pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The folder in which a file lies.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+/// The folder in which a file lies: `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

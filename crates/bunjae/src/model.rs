@@ -96,7 +96,7 @@ fn missing(path: &Path) -> Failure {
     if ARCHITECTURES.iter().any(|architecture| architecture.name == name) {
         return failure.hint(format!("`bunjae new {name} -o {name}.onnx` makes one"));
     }
-    let mut neighbours: Vec<String> = fs::read_dir(folder_of(path))
+    let mut neighbours: Vec<String> = fs::read_dir(bunjae_files::folder_of(path))
         .into_iter()
         .flatten()
         .flatten()
@@ -106,14 +106,6 @@ fn missing(path: &Path) -> Failure {
     neighbours.sort_unstable();
     let similar = closest(name, neighbours.iter().map(String::as_str));
     failure.maybe_hint(similar.map(|similar| format!("did you mean {similar}?")))
-}
-
-/// The folder that a file lies in.
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }
 
 /// The way from what is no ONNX file to one.
@@ -150,7 +142,7 @@ pub(crate) fn file_bytes(path: &Path) -> Fallible<u64> {
     let entries = tensors.flat_map(|tensor| &tensor.external_data);
     let locations: BTreeSet<&str> =
         entries.filter(|entry| entry.key == "location").map(|entry| entry.value.as_str()).collect();
-    let beside = locations.into_iter().map(|location| folder_of(path).join(location));
+    let beside = locations.into_iter().map(|location| bunjae_files::folder_of(path).join(location));
     let failure = |error| Failure::new(format!("cannot read {}: {error}", path.display()));
     let size = |file: PathBuf| Ok(fs::metadata(file).map_err(failure)?.len());
     std::iter::once(path.to_owned()).chain(beside).map(size).sum()
@@ -179,7 +171,7 @@ pub(crate) fn check_target(target: &Path, source: Option<&Path>) -> Fallible<()>
         return Err(Failure::new(format!("cannot write {shown}: it is a folder"))
             .hint("give the name of a file in it"));
     }
-    let folder = folder_of(target);
+    let folder = bunjae_files::folder_of(target);
     if !folder.is_dir() {
         let what = format!("cannot write {shown}: there is no folder {}", folder.display());
         return Err(Failure::new(what).hint("make the folder first"));

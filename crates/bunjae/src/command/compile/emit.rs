@@ -78,19 +78,12 @@ pub(super) fn check_folder(folder: &Path) -> Fallible<()> {
             Err(Failure::new(format!("cannot write {shown}: it is no folder"))
                 .hint("`--emit c` writes a folder"))
         }
-        Err(_) if !parent(folder).is_dir() => {
-            let above = parent(folder).display();
+        Err(_) if !bunjae_files::folder_of(folder).is_dir() => {
+            let above = bunjae_files::folder_of(folder).display();
             Err(Failure::new(format!("cannot write {shown}: there is no folder {above}"))
                 .hint("make the folder first"))
         }
         Err(_) => Ok(()),
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 
@@ -149,7 +142,7 @@ fn folder(target: &Path, model: &[u8], libraries: &Libraries) -> Fallible<Writte
         builder.permissions(fs::Permissions::from_mode(0o777));
     }
     let bytes = uninterrupted(|| -> std::io::Result<u64> {
-        let making = builder.tempdir_in(parent(target))?;
+        let making = builder.tempdir_in(bunjae_files::folder_of(target))?;
         let path = making.path();
         fs::write(path.join("model.bunjae"), model)?;
         fs::write(path.join("bunjae.h"), HEADER)?;
