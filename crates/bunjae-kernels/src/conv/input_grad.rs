@@ -782,6 +782,8 @@ impl Depthwise {
             && spec.dilation == [1, 1]
             && spec.padding == [side / 2, side / 2]
             && spec.output.halo.union(wanted) == spec.output.halo;
+        // A row is stored as two interleaved halves.
+        let isa = isa.for_rows_of(spec.input.width.div_ceil(2));
         let entry = match side {
             3 => entry::<DepthwiseStrided<3>, DepthwiseArgs>(isa),
             5 => entry::<DepthwiseStrided<5>, DepthwiseArgs>(isa),

@@ -356,11 +356,6 @@ impl DepthwisePlan {
     pub(super) fn new(spec: &ConvSpec, isa: Isa, source: &Source) -> DepthwisePlan {
         let [oh, ow] = spec.size;
         let flat = runs_flat(spec, source.pixel_row);
-        // Blocks of rows load half as much but waste what a row lacks to a whole vector.
-        let row_cost = oh * ow.div_ceil(isa.lanes());
-        let (vectors, segments) = pixel_segments(spec, isa, source.pixel_row, flat);
-        // A strided input that would have to be copied and split is always worse.
-        let strided = spec.stride != [1, 1];
         // A plane is moved through memory for few operations: tasks by bytes rather than by
         // products, some 4 Ki pixels or more each, and evenly for two threads.
         let planes = spec.input.images * spec.input.channels;
@@ -377,9 +372,9 @@ impl DepthwisePlan {
             && oh.is_multiple_of(2)
             && source.copy.is_none();
         let bands = if halves { 2 } else { 1 };
-        let rows = depthwise_rows(isa, spec.kernel, spec.stride, oh / bands)
-            .filter(|_| spec.dilation == [1, 1])
-            .filter(|_| strided || 2 * row_cost <= 3 * vectors * segments);
+        let row_isa = isa.for_rows_of(ow);
+        let rows = depthwise_rows(row_isa, spec.kernel, spec.stride, oh / bands)
+            .filter(|_| spec.dilation == [1, 1]);
         let bands = if rows.is_some() { bands } else { 1 };
         DepthwisePlan { bands, chunks: tasks.div_ceil(bands), flat, rows }
     }
