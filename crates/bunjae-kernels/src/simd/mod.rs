@@ -161,6 +161,18 @@ pub(crate) unsafe trait Simd: Copy + 'static {
         unsafe { if n >= Self::LANES { Self::load(p) } else { Self::load_partial(p, n) } }
     }
 
+    /// Two neighbouring vectors of which the first `n` elements are loaded, `1 <= n <= 2 LANES`; the
+    /// others are zero.
+    #[inline(always)]
+    unsafe fn load_pair(p: *const f32, n: usize) -> [Self::V; 2] {
+        let l = Self::LANES;
+        // SAFETY: the caller vouches for `n` elements at `p`.
+        unsafe {
+            let hi = if n > l { Self::load_n(p.add(l), n - l) } else { Self::zero() };
+            [Self::load_n(p, n), hi]
+        }
+    }
+
     /// Stores `n` lanes, `1 <= n <= LANES`.
     #[inline(always)]
     unsafe fn store_n(p: *mut f32, v: Self::V, n: usize) {

@@ -318,6 +318,7 @@ pub(super) unsafe fn store<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
             let residual = a.residual.wrapping_add(y * a.residual_row);
             for x in (0..a.width).step_by(l) {
                 let n = a.width - x;
+                S::prefetch_write(out.wrapping_add(a.images * a.strides[2] + x));
                 let mut v = S::fma(S::load_n(row.add(x), n), scale, shift);
                 if !a.residual.is_null() {
                     v = S::add(v, S::load_n(residual.add(x), n));
@@ -351,7 +352,7 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
                     let [lo, hi] = if n == l {
                         [S::load(row), S::load(row.add(l))]
                     } else {
-                        load_pair::<S>(row, 2 * n)
+                        S::load_pair(row, 2 * n)
                     };
                     v[2 * r] = S::fma(lo, scale, shift);
                     v[2 * r + 1] = S::fma(hi, scale, shift);
@@ -361,20 +362,6 @@ unsafe fn pool<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
                 x += l;
             }
         }
-    }
-}
-
-/// Two neighbouring vectors, of which the first `n` elements are read.
-///
-/// # Safety
-/// `n` elements are readable, `1 <= n <= 2 LANES`.
-#[inline(always)]
-pub(super) unsafe fn load_pair<S: Simd>(from: *const f32, n: usize) -> [S::V; 2] {
-    let l = S::LANES;
-    // SAFETY: the caller vouches for `n` elements.
-    unsafe {
-        let hi = if n > l { S::load_n(from.add(l), n - l) } else { S::zero() };
-        [S::load_n(from, n), hi]
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, images_together, load_pair};
+use super::batch_norm::{BatchNormSpec, MAX_TASKS, first_lanes, images_together};
 use super::gather::Gather;
 use super::slope::{Clamp, Class, Leaky, Slope, Straight, with_slope};
 use crate::conv::Tail;
@@ -171,7 +171,7 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
     slope: A,
     sink: &mut K,
     out: *mut f32,
-    out_row: usize,
+    [out_image, out_row]: [usize; 2],
 ) {
     let l = S::LANES;
     // SAFETY: rows have `width` elements in input and output, and those of the gradient as many as
@@ -185,13 +185,14 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                     let (x_row, g_row) = (row(y), p.gradient.add(y * p.gradient_row));
                     let out = out.wrapping_add(y * out_row);
                     let mut x = 0;
-                    // What stores comes second, and finds the planes in the cache.
-                    let ahead = [p.images * p.input_image, p.images * p.gradient_image];
                     while x + l <= p.width {
-                        if !K::STORES {
-                            S::prefetch_read(x_row.wrapping_add(ahead[0] + x));
-                            S::prefetch_read(g_row.wrapping_add(ahead[1] + x));
-                        }
+                        ask_for_next::<S, K>(
+                            p,
+                            x_row.add(x),
+                            g_row.add(x),
+                            out.wrapping_add(x),
+                            out_image,
+                        );
                         let v = S::load(x_row.add(x));
                         let g = slope.gradient(S::fma(v, scale, shift), S::load(g_row.add(x)));
                         let d = sink.take::<true>(v, g, S::zero());
@@ -201,6 +202,13 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         x += l;
                     }
                     if x < p.width {
+                        ask_for_next::<S, K>(
+                            p,
+                            x_row.add(x),
+                            g_row.add(x),
+                            out.wrapping_add(x),
+                            out_image,
+                        );
                         let n = p.width - x;
                         let v = S::load_partial(x_row.add(x), n);
                         let g = S::load_partial(g_row.add(x), n);
@@ -226,14 +234,14 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                         out.wrapping_add((2 * y + 1) * out_row),
                     ];
                     let g_row = p.gradient.add(y * p.gradient_row);
-                    let ahead = [p.images * p.input_image, p.images * p.gradient_image];
                     let mut x = 0;
                     while x + 2 * l <= p.width {
-                        if !K::STORES {
-                            for row in rows {
-                                S::prefetch_read(row.wrapping_add(ahead[0] + x));
+                        for r in 0..2 {
+                            for x in [x, x + l] {
+                                let (row, out) = (rows[r].add(x), outs[r].wrapping_add(x));
+                                let g_row = g_row.wrapping_add(x / 2);
+                                ask_for_next::<S, K>(p, row, g_row, out, out_image);
                             }
-                            S::prefetch_read(g_row.wrapping_add(ahead[1] + x / 2));
                         }
                         let g = S::load(g_row.add(x / 2));
                         pool_windows::<S, A, K, true>(p, slope, sink, [x, 2 * l], rows, outs, g);
@@ -255,6 +263,30 @@ unsafe fn visit<S: Simd, A: Slope<S>, K: Sink<S>>(
                     rest::<S, A, K>(p, slope, sink, y, S::zero(), out.wrapping_add(y * out_row));
                 }
             }
+        }
+    }
+}
+
+/// Asks for the lines of the next image's plane: those read in the first pass, as the second one, which
+/// stores, finds them in the cache, and those written in the second.
+///
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+unsafe fn ask_for_next<S: Simd, K: Sink<S>>(
+    p: &Plane,
+    x: *const f32,
+    gradient: *const f32,
+    out: *mut f32,
+    out_image: usize,
+) {
+    // SAFETY: any address will do.
+    unsafe {
+        if K::STORES {
+            S::prefetch_write(out.wrapping_add(p.images * out_image));
+        } else {
+            S::prefetch_read(x.wrapping_add(p.images * p.input_image));
+            S::prefetch_read(gradient.wrapping_add(p.images * p.gradient_image));
         }
     }
 }
@@ -318,7 +350,7 @@ unsafe fn pool_windows<S: Simd, A: Slope<S>, K: Sink<S>, const FULL: bool>(
             (v[2 * r], v[2 * r + 1]) = if FULL {
                 S::split(S::load(row), S::load(row.add(l)))
             } else {
-                let [lo, hi] = load_pair::<S>(row, n);
+                let [lo, hi] = S::load_pair(row, n);
                 S::deinterleave(lo, hi)
             };
         }
@@ -382,7 +414,7 @@ impl Body<SumsArgs> for SumsPlane {
             let mut sums = Sums::<S> { mean: S::splat(p.mean), g: S::zero(), product: S::zero() };
             let out = std::ptr::null_mut();
             with_slope!(S, p.class, slope => for image in 0..p.images {
-                visit::<S, _, _>(&p.at(image), slope, &mut sums, out, 0);
+                visit::<S, _, _>(&p.at(image), slope, &mut sums, out, [0; 2]);
             });
             *a.out = [S::sum(sums.g), S::sum(sums.product)];
         }
@@ -418,7 +450,7 @@ impl Body<ApplyArgs> for ApplyPlane {
             };
             with_slope!(S, p.class, slope => for image in 0..p.images {
                 let out = a.out.wrapping_add(image * a.out_image);
-                visit::<S, _, _>(&p.at(image), slope, &mut apply, out, a.out_row);
+                visit::<S, _, _>(&p.at(image), slope, &mut apply, out, [a.out_image, a.out_row]);
             });
             *a.sum = S::sum(apply.sum);
         }

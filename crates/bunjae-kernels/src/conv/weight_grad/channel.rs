@@ -21,6 +21,9 @@ use crate::output::part;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 use crate::train::PlaneSet;
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// Most vectors of channels of a tile.
 pub(super) const MAX_VECTORS: usize = 3;
 
@@ -85,6 +88,17 @@ struct Chunk {
     images: Range<usize>,
     rows: Range<usize>,
     columns: Range<usize>,
+}
+
+impl Chunk {
+    /// How far behind this one the next begins, in a tensor whose images and rows are so far apart.
+    fn ahead(&self, height: usize, image: usize, row: usize) -> usize {
+        if self.rows.end < height {
+            self.rows.len() * row
+        } else {
+            (self.images.len() * image).saturating_sub(self.rows.start * row)
+        }
+    }
 }
 
 /// The sums that a task computes.
@@ -283,6 +297,10 @@ impl ChannelForm {
                 }
                 Pixels::Made(_) => [chunk.rows.len() * chunk.columns.len(), chunk.columns.len(), 1],
             };
+            let ahead = match source {
+                Pixels::At(_) => chunk.ahead(self.spec.size[0], input_image, input_row),
+                Pixels::Made(_) => 0,
+            };
             for (index, panel) in panels.iter().enumerate() {
                 let from = dy.index(image, panel.channel, row, column);
                 let transpose = TransposeArgs {
@@ -295,6 +313,7 @@ impl ChannelForm {
                     images: chunk.images.len(),
                     rows: chunk.rows.len(),
                     pixels: chunk.columns.len(),
+                    ahead: chunk.ahead(self.spec.size[0], dy.image_stride, dy.row_stride),
                     out: scratch.as_mut_ptr(),
                 };
                 // SAFETY: the chunk lies within the gradient, and fits the scratch memory.
@@ -317,6 +336,7 @@ impl ChannelForm {
                             input_image,
                             input_row,
                             input_column,
+                            ahead,
                             offsets: self.offsets[product..].as_ptr(),
                             gradient: scratch.as_ptr(),
                             images: chunk.images.len(),
@@ -418,6 +438,8 @@ pub(super) struct TransposeArgs {
     pub(super) images: usize,
     pub(super) rows: usize,
     pub(super) pixels: usize,
+    /// How far behind these pixels those of the next chunk lie.
+    pub(super) ahead: usize,
     /// For each pixel, `vectors` of channels; those that do not exist are zero.
     pub(super) out: *mut f32,
 }
@@ -444,7 +466,9 @@ impl Body<TransposeArgs> for TransposeRows {
                                 a.from.add(image * a.image + row * a.row + first * a.channel + x);
                             let mut v = [S::zero(); MAX_LANES];
                             for i in 0..l.min(a.channels - first) {
-                                v[i] = S::load_n(from.add(i * a.channel), n);
+                                let from = from.add(i * a.channel);
+                                S::prefetch_read(from.wrapping_add(a.ahead));
+                                v[i] = S::load_n(from, n);
                             }
                             S::transpose(&mut v);
                             for i in 0..n {
@@ -465,6 +489,8 @@ struct TileArgs {
     input_image: usize,
     input_row: usize,
     input_column: usize,
+    /// How far behind these pixels those of the next chunk lie.
+    ahead: usize,
     /// `MR` offsets into the input.
     offsets: *const isize,
     /// For each pixel, `NR` vectors.
@@ -498,18 +524,26 @@ impl<const MR: usize, const NR: usize> Body<TileArgs> for ChannelTile<MR, NR> {
                     for m in 0..MR {
                         inputs[m] = input.offset(*a.offsets.add(m));
                     }
-                    for p in 0..a.pixels {
-                        let mut d = [S::zero(); NR];
-                        for n in 0..NR {
-                            d[n] = S::load(gradient.add(n * l));
-                        }
+                    for first in (0..a.pixels).step_by(LINE) {
+                        // A chunk has few lines of each of many planes, which no processor looks ahead
+                        // to by itself.
                         for m in 0..MR {
-                            let x = S::splat(*inputs[m].add(p * a.input_column));
-                            for n in 0..NR {
-                                acc[m][n] = S::fma(x, d[n], acc[m][n]);
-                            }
+                            let ahead = first * a.input_column + a.ahead;
+                            S::prefetch_read(inputs[m].wrapping_add(ahead));
                         }
-                        gradient = gradient.add(NR * l);
+                        for p in first..a.pixels.min(first + LINE) {
+                            let mut d = [S::zero(); NR];
+                            for n in 0..NR {
+                                d[n] = S::load(gradient.add(n * l));
+                            }
+                            for m in 0..MR {
+                                let x = S::splat(*inputs[m].add(p * a.input_column));
+                                for n in 0..NR {
+                                    acc[m][n] = S::fma(x, d[n], acc[m][n]);
+                                }
+                            }
+                            gradient = gradient.add(NR * l);
+                        }
                     }
                 }
             }

@@ -10,6 +10,7 @@ mod channel;
 mod made;
 mod pixel;
 mod pixel_tile;
+mod strided_tile;
 mod winograd;
 
 use std::ops::Range;

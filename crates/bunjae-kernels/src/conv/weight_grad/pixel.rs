@@ -3,8 +3,9 @@
 //! On padded planes a weight's gradient is one dot product of two runs of pixels: the gradient's
 //! plane, and the input's shifted by the tap's offset. Where the rows of both are the same distance
 //! apart, with zeros between them, a run is a whole plane. A strided input is first copied and split
-//! by phases, as the forward convolution does; where a group has one channel, that and making an input
-//! that is not stored are done a few planes at a time.
+//! by phases, as the forward convolution does, but for the depthwise kernels with a tile of their own
+//! ([`strided_tile`]); where a group has one channel, that and making an input that is not stored are
+//! done a few planes at a time.
 //!
 //! Blocking: a chunk of about [`CHUNK`] pixels (part of a plane, or the planes of several images) of
 //! one tile's channels of the gradient stays in the first-level cache while the products of
@@ -19,6 +20,7 @@ use super::super::{ConvSpec, MAX_TASKS, even_tiles};
 use super::Operands;
 use super::made::Made;
 use super::pixel_tile::{GradArgs, grad_tile, max_channels, max_products};
+use super::strided_tile::strided_tile;
 use crate::isa::Isa;
 use crate::output::part;
 use crate::planar::{Halo, Planar, TAIL};
@@ -42,6 +44,8 @@ pub(super) struct PixelForm {
     source: Source,
     copy_plane: Entry<CopyArgs>,
     offsets: Vec<isize>,
+    /// The tile of all products of a channel, where the source is read two columns apart.
+    strided: Option<Entry<GradArgs>>,
     /// Channels of the gradient as tiles: group, first channel within the group, count.
     tiles: Vec<(usize, usize, usize)>,
     /// Runs of pixels per plane and their length.
@@ -67,9 +71,11 @@ impl PixelForm {
     /// Prepares a gradient whose `spec` has been checked.
     pub(super) fn new(spec: ConvSpec, isa: Isa) -> PixelForm {
         let gradient = &spec.output;
-        let source = Source::new(&spec, true, gradient.row_stride);
+        let strided = strided_tile(&spec, isa).filter(|_| spec.halo_suffices());
+        let source = Source::new(&spec, strided.is_none(), gradient.row_stride);
         let zero_gap = |p: &Planar| p.row_stride - p.width <= p.halo.left.max(p.halo.right);
-        let flat = source.pixel_row == gradient.row_stride
+        let flat = strided.is_none()
+            && source.pixel_row == gradient.row_stride
             && zero_gap(gradient)
             && (source.copy.is_some() || zero_gap(&spec.input));
         let [oh, ow] = spec.size;
@@ -95,6 +101,7 @@ impl PixelForm {
             spec,
             isa,
             source,
+            strided,
             tiles,
             rows,
             pixels,
@@ -247,7 +254,7 @@ impl PixelForm {
             }
         }
         let grad = Grad { gradient, sums };
-        if self.prepares_planes() {
+        if self.spec.group_inputs() == 1 {
             // SAFETY: passed on.
             unsafe { self.plane_by_plane(images, tiles, source, made, grad, scratch) };
             return;
@@ -265,9 +272,10 @@ impl PixelForm {
                             + chunk.images.start * self.source.image_stride
                             + group * inputs * self.source.channel_stride
                             + chunk.rows.start * self.source.pixel_row
-                            + chunk.pixels.start,
+                            + chunk.pixels.start * self.source.pixel_column,
                     );
-                    let input = Input { first: first_input, image: self.source.image_stride };
+                    let image = self.source.image_stride;
+                    let input = Input { first: first_input, image, channel: 0 };
                     let (channels, products) = (first..first + count, products.clone());
                     // SAFETY: the chunk lies within the planes.
                     unsafe { self.tile(chunk, group, channels, input, products, grad) };
@@ -276,8 +284,8 @@ impl PixelForm {
         });
     }
 
-    /// As [`PixelForm::task`], making or copying the planes of a few images in scratch memory just
-    /// before they are used.
+    /// As [`PixelForm::task`], where no plane of the input is used by two groups: all chunks of a plane
+    /// before the next one, and planes that are made or copied in scratch memory just before they are used.
     ///
     /// # Safety
     /// As [`PixelForm::task`]; groups have one input channel.
@@ -307,21 +315,26 @@ impl PixelForm {
                     unsafe { self.prepare(&images, group, source, made, made_planes, copies) };
                     prepared = Some(group);
                 }
-                let planes = match self.source.copy {
-                    Some(_) => copies.as_ptr(),
-                    None => made_planes.as_ptr().wrapping_add(self.source.first),
+                let stored = self.source.channel_stride;
+                let (planes, channel) = match (&self.source.copy, self.made) {
+                    (Some(_), _) => (copies.as_ptr(), 0),
+                    (None, Some(_)) => (made_planes.as_ptr().wrapping_add(self.source.first), 0),
+                    (None, None) => {
+                        let first = self.source.first + first_image * image_stride;
+                        (source.wrapping_add(first + group * stored), stored)
+                    }
                 };
                 self.chunks(images.clone(), |chunk| {
                     let input = planes.wrapping_add(
                         (chunk.images.start - first_image) * image_stride
                             + chunk.rows.start * self.source.pixel_row
-                            + chunk.pixels.start,
+                            + chunk.pixels.start * self.source.pixel_column,
                     );
                     // SAFETY: the chunk lies within the planes.
                     unsafe {
                         let products = 0..self.spec.k();
                         let channels = first..first + count;
-                        let input = Input { first: input, image: image_stride };
+                        let input = Input { first: input, image: image_stride, channel };
                         self.tile(chunk, group, channels, input, products, grad);
                     }
                 });
@@ -385,30 +398,42 @@ impl PixelForm {
         let dy = &self.spec.output;
         let channel = group * self.spec.group_outputs() + channels.start;
         let index = dy.index(chunk.images.start, channel, chunk.rows.start, chunk.pixels.start);
-        let mut next = products.start;
-        let most = max_products(self.isa, channels.len());
-        for (size, count) in even_tiles(products.len(), most) {
-            let tile = grad_tile(self.isa, channels.len(), size);
-            for _ in 0..count {
-                let args = GradArgs {
-                    gradient: grad.gradient.as_ptr().wrapping_add(index),
-                    gradient_channel: dy.channel_stride,
-                    gradient_row: dy.row_stride,
-                    gradient_image: dy.image_stride,
-                    input: input.first,
-                    input_row: self.source.pixel_row,
-                    input_image: input.image,
-                    offsets: self.offsets[next..].as_ptr(),
-                    images: chunk.images.len(),
-                    rows: chunk.rows.len(),
-                    pixels: chunk.pixels.len(),
-                    out: grad.sums.wrapping_add(channel * k + next),
-                    out_row: k,
-                };
-                // SAFETY: as the caller's promise; offsets lead to what the taps of existing pixels
-                // see, which the source's length covers.
-                unsafe { tile(&args) };
-                next += size;
+        // The planes of the next tile, the next channel's where planes are used one by one.
+        let next_planes = [dy.channel_stride * channels.len(), input.channel];
+        // Of the tile's channel `at` and a product on.
+        let args = |at: usize, product: usize| GradArgs {
+            gradient: grad.gradient.as_ptr().wrapping_add(index + at * dy.channel_stride),
+            gradient_channel: dy.channel_stride,
+            gradient_row: dy.row_stride,
+            gradient_image: dy.image_stride,
+            input: input.first,
+            input_row: self.source.pixel_row,
+            input_image: input.image,
+            ahead: if product == products.start { next_planes } else { [0; 2] },
+            offsets: self.offsets[product..].as_ptr(),
+            images: chunk.images.len(),
+            rows: chunk.rows.len(),
+            pixels: chunk.pixels.len(),
+            out: grad.sums.wrapping_add((channel + at) * k + product),
+            out_row: k,
+        };
+        // SAFETY: as the caller's promise; offsets lead to what the taps of existing pixels see, which the
+        // source's length covers.
+        unsafe {
+            if let Some(tile) = self.strided {
+                for at in 0..channels.len() {
+                    tile(&args(at, 0));
+                }
+                return;
+            }
+            let mut next = products.start;
+            let most = max_products(self.isa, channels.len());
+            for (size, count) in even_tiles(products.len(), most) {
+                let tile = grad_tile(self.isa, channels.len(), size);
+                for _ in 0..count {
+                    tile(&args(0, next));
+                    next += size;
+                }
             }
         }
     }
@@ -464,11 +489,13 @@ impl PixelForm {
     }
 }
 
-/// The first pixel of a chunk, and the distance to the next image's.
+/// The first pixel of a chunk, and the distances to the next image's and to the next tile's: 0 where that
+/// is the same, or nothing that is stored.
 #[derive(Clone, Copy)]
 struct Input {
     first: *const f32,
     image: usize,
+    channel: usize,
 }
 
 /// What a tile reads and where its sums go.

@@ -36,6 +36,9 @@ pub(super) struct GradArgs {
     pub(super) input: *const f32,
     pub(super) input_row: usize,
     pub(super) input_image: usize,
+    /// How far behind these pixels those of the next tile lie, in the gradient and in the input; 0 where
+    /// they are the same.
+    pub(super) ahead: [usize; 2],
     /// `NR` offsets into the input.
     pub(super) offsets: *const isize,
     pub(super) images: usize,
@@ -117,6 +120,15 @@ impl<const MR: usize, const NR: usize> Body<GradArgs> for GradTile<MR, NR> {
                     }
                     let mut p = 0;
                     while p + l <= a.pixels {
+                        if a.ahead[0] > 0 {
+                            for m in 0..MR {
+                                let next = m * a.gradient_channel + a.ahead[0] + p;
+                                S::prefetch_read(gradient.wrapping_add(next));
+                            }
+                        }
+                        if a.ahead[1] > 0 {
+                            S::prefetch_read(input.wrapping_add(a.ahead[1] + p));
+                        }
                         let load = |at: *const f32| S::load(at);
                         multiply::<S, MR, NR>(
                             &mut acc,
@@ -159,7 +171,7 @@ impl<const MR: usize, const NR: usize> Body<GradArgs> for GradTile<MR, NR> {
 /// # Safety
 /// The instruction set is present.
 #[inline(always)]
-unsafe fn lane_sums<S: Simd, const MR: usize, const NR: usize>(
+pub(super) unsafe fn lane_sums<S: Simd, const MR: usize, const NR: usize>(
     acc: &[[S::V; NR]; MR],
     sums: &mut [f32; 2 * MAX_LANES + 8],
 ) {

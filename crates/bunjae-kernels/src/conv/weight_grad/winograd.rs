@@ -402,6 +402,7 @@ impl WinogradForm {
             images: 1,
             rows: existing,
             pixels: planes.columns.min(columns),
+            ahead: tile_rows * TILE * planes.row,
             out: pixels.as_mut_ptr(),
         };
         // SAFETY: the caller's promise.
