@@ -255,6 +255,9 @@ pub(super) struct NormaliseArgs {
     pub(super) images: usize,
     /// Distances between images in input, residual and output.
     pub(super) strides: [usize; 3],
+    /// How far behind these planes those lie that are read next, and those that are written next; 0 where
+    /// they need not be asked for.
+    pub(super) ahead: [usize; 2],
     pub(super) input: *const f32,
     pub(super) input_row: usize,
     pub(super) height: usize,
@@ -318,7 +321,12 @@ pub(super) unsafe fn store<S: Simd, A: Slope<S>>(a: &NormaliseArgs, slope: A) {
             let residual = a.residual.wrapping_add(y * a.residual_row);
             for x in (0..a.width).step_by(l) {
                 let n = a.width - x;
-                S::prefetch_write(out.wrapping_add(a.images * a.strides[2] + x));
+                if a.ahead[0] > 0 {
+                    S::prefetch_read(row.wrapping_add(a.ahead[0] + x));
+                }
+                if a.ahead[1] > 0 {
+                    S::prefetch_write(out.wrapping_add(a.ahead[1] + x));
+                }
                 let mut v = S::fma(S::load_n(row.add(x), n), scale, shift);
                 if !a.residual.is_null() {
                     v = S::add(v, S::load_n(residual.add(x), n));
@@ -632,6 +640,8 @@ impl BatchNormTrain {
         let args = NormaliseArgs {
             images: images.len(),
             strides: [planes.image_stride, residual_strides[0], output.image_stride],
+            // The statistics have read what is read now.
+            ahead: [0, images.len() * output.image_stride],
             input: x.wrapping_add(images.start * planes.image_stride),
             input_row: planes.row_stride,
             height: planes.height,

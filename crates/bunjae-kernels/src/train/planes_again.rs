@@ -105,7 +105,8 @@ impl PlanesAgain {
         Ok(())
     }
 
-    /// Makes planes of so many rows and columns, one for each image and each channel of `affine`.
+    /// Makes planes of so many rows and columns, one for each image and each channel of `affine`. Those of
+    /// the channels behind them are asked for.
     ///
     /// # Safety
     /// They exist in all tensors; no other thread writes those of `to`.
@@ -123,6 +124,7 @@ impl PlanesAgain {
         let first = NormaliseArgs {
             images,
             strides: [from.image, residual.image, to.image],
+            ahead: [affine.len() * from.channel, 0],
             input: from.first,
             input_row: from.row,
             height,
