@@ -101,6 +101,11 @@ def pipeline(options):
 PREPROCESS = ["--preprocess", "unit", "--mean", ".485,.456,.406", "--std", ".229,.224,.225"]
 
 
+def vectors():
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return "AVX-512" if "avx512f" in info else "AVX2"
+
+
 def machine():
     from importlib.metadata import version
 
@@ -109,14 +114,13 @@ def machine():
     family = re.search(r"cpu family\s*:\s*(.*)", info).group(1)
     model = re.search(r"model\s*:\s*(.*)", info).group(1)
     flags = re.search(r"flags\s*:\s*(.*)", info).group(1).split()
-    vectors = "with AVX-512" if "avx512f" in flags else "with AVX2 and FMA, without AVX-512"
     git = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     kind = "a virtual machine" if "hypervisor" in flags else "a machine"
     return (
         f"- Measured: {time.strftime('%Y-%m-%d %H:%M')}, on the sources after commit `{commit}`.\n"
         f"- Machine: {name}, family {family}, model {model}, {os.cpu_count()} cores of {kind}, "
-        f"{vectors}.\n- Versions: torch {version('torch')}, torchvision {version('torchvision')}.\n"
+        f"with {vectors()}.\n- Versions: torch {version('torch')}, torchvision {version('torchvision')}.\n"
     )
 
 
@@ -151,7 +155,7 @@ def short(found, specs):
 
 def page(found, whole, specs):
     out = [
-        "# Training speed beside PyTorch\n",
+        f"# Training speed beside PyTorch, with {vectors()}\n",
         "Written by [`scripts/training`](../../scripts/training/README.md), which measured every figure "
         "here in one session on one machine. A step is forward, backward and Adam at batch 32 in f32.\n",
         machine(),
@@ -210,8 +214,8 @@ def main():
     options = parser.parse_args()
     chosen = options.networks.split(",") if options.networks else None
     specs = [spec for spec in networks.SPECS if chosen is None or spec.name in chosen]
-    found = measure(options, specs)
     whole = pipeline(options) if options.bunjae and options.pictures else None
+    found = measure(options, specs)
     options.page.write_text(page(found, whole, specs), encoding="utf-8")
 
 
