@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::super::pixel::many_registers;
+use super::super::pixel::{LINE, many_registers};
 use super::super::source::{CopyArgs, CopyPlane, Source};
 use super::super::{ConvSpec, MAX_TASKS, even_tiles};
 use super::Operands;
@@ -20,9 +20,6 @@ use crate::isa::Isa;
 use crate::output::part;
 use crate::simd::{Body, Entry, MAX_LANES, Simd, entry};
 use crate::train::PlaneSet;
-
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// Most vectors of channels of a tile.
 pub(super) const MAX_VECTORS: usize = 3;
